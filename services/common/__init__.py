@@ -1,0 +1,1 @@
+"""Edges that two or more services need."""

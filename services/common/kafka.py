@@ -1,0 +1,115 @@
+"""Kafka: topics, their identity, and the settings that every client shares."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]
+
+DAY_MS = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True)
+class TopicSpec:
+    """How a topic is made when it is not there."""
+
+    name: str
+    partitions: int
+    retention_ms: int
+    replication: int = 1
+
+
+@dataclass(frozen=True)
+class TopicIdentity:
+    """One incarnation of a topic: a topic that was deleted and made again has another id."""
+
+    name: str
+    topic_id: str
+    partitions: tuple[int, ...]
+
+    @property
+    def epoch(self) -> int:
+        """The incarnation's number in our tables: see `epoch_of`."""
+        return epoch_of(self.topic_id)
+
+
+def epoch_of(topic_id: str) -> int:
+    """Return the first 63 bits of the topic id's SHA-256, never 0 (0 is reserved for files).
+
+    Deterministic, so that no coordination is needed to agree on it.
+    """
+    return int.from_bytes(hashlib.sha256(topic_id.encode()).digest()[:8], "big") >> 1 or 1
+
+
+def client_config(bootstrap_servers: str, client_id: str) -> dict[str, Any]:
+    """Return the librdkafka settings that all our clients share."""
+    return {
+        "bootstrap.servers": bootstrap_servers,
+        "client.id": client_id,
+        "socket.keepalive.enable": True,
+        "reconnect.backoff.ms": 100,
+        "reconnect.backoff.max.ms": 2_000,
+    }
+
+
+def admin(bootstrap_servers: str) -> AdminClient:
+    """Return an admin client; it connects lazily."""
+    return AdminClient(client_config(bootstrap_servers, "movierecs-admin"))
+
+
+def ensure_topics(client: AdminClient, specs: list[TopicSpec], *, timeout_seconds: float = 15) -> list[str]:
+    """Create the topics that are missing; return the names of those created. Safe to call from many processes.
+
+    Raises:
+        KafkaException: the broker does not answer, or refuses one of them.
+    """
+    new = [
+        NewTopic(
+            spec.name,
+            num_partitions=spec.partitions,
+            replication_factor=spec.replication,
+            config={"retention.ms": str(spec.retention_ms)},
+        )
+        for spec in specs
+    ]
+    created = []
+    for name, future in client.create_topics(new, operation_timeout=timeout_seconds).items():
+        try:
+            future.result(timeout_seconds)
+            created.append(name)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+    return created
+
+
+def describe_topic(client: AdminClient, name: str, *, timeout_seconds: float = 15) -> TopicIdentity:
+    """Return the topic's identity.
+
+    Raises:
+        KafkaException: there is no such topic, or the broker does not answer.
+    """
+    future = client.describe_topics(TopicCollection([name]), request_timeout=timeout_seconds)[name]
+    description = future.result(timeout_seconds)
+    return TopicIdentity(
+        name=name,
+        topic_id=str(description.topic_id),
+        partitions=tuple(sorted(p.id for p in description.partitions)),
+    )
+
+
+def end_offsets(client: AdminClient, topic: TopicIdentity, *, timeout_seconds: float = 15) -> dict[int, int]:
+    """Return per partition the offset that the next record will get."""
+    return _offsets(client, topic, OffsetSpec.latest(), timeout_seconds)  # type: ignore[no-untyped-call]
+
+
+def begin_offsets(client: AdminClient, topic: TopicIdentity, *, timeout_seconds: float = 15) -> dict[int, int]:
+    """Return per partition the offset of the oldest record that the broker still has."""
+    return _offsets(client, topic, OffsetSpec.earliest(), timeout_seconds)  # type: ignore[no-untyped-call]
+
+
+def _offsets(client: AdminClient, topic: TopicIdentity, spec: OffsetSpec, timeout_seconds: float) -> dict[int, int]:
+    wanted = {TopicPartition(topic.name, p): spec for p in topic.partitions}
+    futures = client.list_offsets(wanted, request_timeout=timeout_seconds)
+    return {tp.partition: future.result(timeout_seconds).offset for tp, future in futures.items()}

@@ -1,0 +1,65 @@
+"""Settings that services share: small, typed, read from the environment when `main` asks for them.
+
+Each service composes its own settings class from these mixins; a secret has no working default.
+"""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SettingsError(SystemExit):
+    """A setting is missing or wrong. Ends the process with one line that names each such variable."""
+
+
+class Settings(BaseSettings):
+    """Base of all settings: environment variables named as the fields, in upper case."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Read the environment.
+
+        Raises:
+            SettingsError: a variable is missing or not valid; its message names all of them.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(str(part) for part in e['loc']).upper()}: {e['msg']}" for e in error.errors()
+            )
+            raise SettingsError(f"settings: {problems}") from error
+
+
+class KafkaSettings(Settings):
+    """Where Kafka is."""
+
+    kafka_bootstrap_servers: str = Field(description="host:port, comma-separated.")
+
+
+class ClickHouseSettings(Settings):
+    """Where ClickHouse is."""
+
+    clickhouse_url: SecretStr = Field(description="http(s)://user:password@host:port/database.")
+
+
+class PostgresSettings(Settings):
+    """Where PostgreSQL is."""
+
+    postgres_dsn: SecretStr = Field(description="postgresql://user:password@host:port/database.")
+
+
+class ModelSettings(Settings):
+    """Where the model bundles are."""
+
+    model_dir: Path = Field(description="A directory that trainer and inference share; one folder per version.")
+
+
+class LogSettings(Settings):
+    """How to log."""
+
+    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")

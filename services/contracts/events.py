@@ -1,0 +1,88 @@
+"""The feedback event: what a client may send, and what travels on the topic ``events``.
+
+`EventIn` is the request body of ``POST /v1/events``; `Event` is the record's value on the topic,
+complete and stamped. Both refuse unknown fields. The JSON Schema of `Event` is kept beside this
+file in ``event.schema.json``; a test compares them.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+from services.contracts.ids import ItemIdField, UserIdField
+
+SCHEMA_VERSION: Literal[1] = 1
+MAX_EVENTS_PER_REQUEST = 1_000
+EARLIEST_EVENT_TIME = datetime.fromisoformat("1970-01-02T00:00:00+00:00")
+"""Older times are refused: a zero clock is a client's mistake, not a time."""
+MAX_CLOCK_AHEAD_SECONDS = 300
+"""A client clock further ahead of the service than this is refused."""
+
+
+class Action(StrEnum):
+    """What the viewer did with the film."""
+
+    LIKE = "like"
+    UNLIKE = "unlike"
+    DISLIKE = "dislike"
+    UNDISLIKE = "undislike"
+    RATE = "rate"
+    WATCH = "watch"
+
+
+RatingValue = Annotated[
+    float, Field(ge=0.5, le=5.0, description="Stars, required with the action `rate` and refused otherwise.")
+]
+RequestId = Annotated[
+    UUID, Field(description="The `request_id` of the list that showed the film: it makes the click-through rate.")
+]
+Source = Annotated[
+    str, Field(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9_.-]*$", description="The sending application.")
+]
+
+
+class _EventFields(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    user_id: UserIdField
+    item_id: ItemIdField
+    action: Action
+    value: RatingValue | None = None
+    request_id: RequestId | None = None
+    source: Source = "api"
+
+    @model_validator(mode="after")
+    def _value_goes_with_rate(self) -> Self:
+        if self.action is Action.RATE and self.value is None:
+            raise ValueError("value is required with the action 'rate'")
+        if self.action is not Action.RATE and self.value is not None:
+            raise ValueError(f"value is only allowed with the action 'rate', not with '{self.action.value}'")
+        return self
+
+
+class EventIn(_EventFields):
+    """One event as a client sends it; id and time are stamped when they are left out."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={"examples": [{"user_id": 42, "item_id": 50, "action": "like", "source": "demo"}]},
+    )
+
+    event_id: UUID | None = Field(
+        default=None, description="Chosen by a client that may send the event twice: the same id counts once."
+    )
+    event_time: AwareDatetime | None = Field(
+        default=None, description="With a time zone; at most five minutes ahead of the service's clock."
+    )
+
+
+class Event(_EventFields):
+    """One event as it travels on the topic: complete, stamped, in UTC with microseconds."""
+
+    event_id: UUID
+    event_time: AwareDatetime
+    schema_version: Literal[1] = SCHEMA_VERSION

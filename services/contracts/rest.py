@@ -1,0 +1,149 @@
+"""Bodies of the REST API under ``/v1``: what the inference service answers and the UI reads."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.contracts.events import Action, EventIn
+from services.contracts.ids import ItemId, UserId
+
+MAX_K = 100
+DEFAULT_K = 10
+ADMIN_KEY_HEADER = "X-Admin-Key"
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Strategy(StrEnum):
+    """How a list was made."""
+
+    IALS = "ials"
+    """The viewer's factors as trained: nothing new since the model was made."""
+    IALS_FOLD_IN = "ials_fold_in"
+    """The viewer's whole history, folded into the model's item factors at request time."""
+    POPULAR = "popular"
+    """No positive or negative signal to go by: popular films."""
+
+
+class Item(_Answer):
+    """A film of the catalogue."""
+
+    id: ItemId
+    title: str
+    year: int | None = None
+    genres: list[str]
+
+
+class ScoredItem(Item):
+    """A film with the score that ordered it; scores compare within one list only."""
+
+    score: float
+
+
+class ItemList(_Answer):
+    """Films in order, best first, with the model that ordered them."""
+
+    model_version: str
+    items: list[ScoredItem]
+
+
+class Recommendations(ItemList):
+    """A viewer's list. Send ``request_id`` with the events that it leads to."""
+
+    request_id: UUID
+    user_id: UserId
+    strategy: Strategy
+    variant: str = "default"
+
+
+class ItemSearch(_Answer):
+    """Films whose titles match a query, best match first."""
+
+    items: list[Item]
+
+
+class HistoryEntry(_Answer):
+    """What a viewer said about one film; each signal as it stands now, None when never given."""
+
+    item: Item
+    opinion: int | None = Field(description="+1 liked, -1 disliked, 0 withdrawn.")
+    rating: float | None
+    watched: bool | None
+    updated_at: datetime
+
+
+class History(_Answer):
+    """A viewer's signals, latest first, at most ``limit`` of ``total``."""
+
+    user_id: UserId
+    total: int
+    entries: list[HistoryEntry]
+
+
+class EventsIn(BaseModel):
+    """A batch of events."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    events: list[EventIn]
+
+
+class EventAccepted(_Answer):
+    """What was stored for one event: the broker has acknowledged it."""
+
+    event_id: UUID
+    event_time: datetime
+    action: Action
+    partition: int
+    offset: int
+
+
+class EventsAccepted(_Answer):
+    """One entry per event, in the request's order."""
+
+    accepted: list[EventAccepted]
+
+
+class ModelInfo(_Answer):
+    """The model that this replica serves."""
+
+    version: str
+    stage: str
+    created_at: datetime
+    loaded_at: datetime
+    code_revision: str
+    users: int
+    items: int
+    factors: int
+    metrics: dict[str, float]
+
+
+class Reloaded(_Answer):
+    """The outcome of a reload: the version now serving and the one before it."""
+
+    version: str
+    previous: str | None
+    changed: bool
+
+
+class FieldError(_Answer):
+    """One field that was wrong: a dotted path into the request, and what is wrong with it."""
+
+    field: str
+    message: str
+
+
+class Problem(_Answer):
+    """An error as RFC 9457 lays it out, with the fields that were wrong."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    request_id: str | None = None
+    errors: list[FieldError] = []

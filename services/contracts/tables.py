@@ -1,0 +1,25 @@
+"""ClickHouse tables and views, and PostgreSQL tables, written once. Readers use the views."""
+
+# ClickHouse: what the consumer writes
+EVENTS = "events"
+EVENTS_QUARANTINE = "events_quarantine"
+IMPRESSIONS = "impressions"
+# ClickHouse: fed by a materialized view
+SIGNALS = "signals"
+# ClickHouse: erasure and audit
+ERASED_USERS = "erased_users"
+AUDIT_LEDGER = "audit_ledger"
+# ClickHouse: what everything reads – no duplicates, no erased users
+EVENTS_VIEW = "events_v"
+SIGNALS_VIEW = "signals_v"
+IMPRESSIONS_VIEW = "impressions_v"
+QUARANTINE_VIEW = "events_quarantine_v"
+
+# PostgreSQL
+ITEMS = "items"
+USERS = "users"
+MODEL_VERSIONS = "model_versions"
+MODEL_PROMOTED_CHANNEL = "model_promoted"
+
+FILES_EPOCH = 0
+"""The epoch of rows that came from files: partition = hash of the file's content, offset = row number."""
