@@ -1,0 +1,1 @@
+"""Apache Kafka for one machine, without Docker; librdkafka's in-memory broker where Java is missing."""
