@@ -1,0 +1,1 @@
+"""The local stack: every service on one machine, without Docker, under supervisord."""

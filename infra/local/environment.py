@@ -1,0 +1,73 @@
+"""The environment in which the stack's programs run: how every service learns its addresses."""
+
+import os
+import sys
+from collections.abc import Mapping
+
+from dotenv import dotenv_values
+
+from infra.local.settings import StackSettings
+
+STACK_MARK = "MOVIERECS_STACK"
+"""Set in every process of a stack to its state folder, so that `down` finds those that lost their supervisor."""
+
+
+def service_environment(settings: StackSettings) -> dict[str, str]:
+    """What the stack sets for its programs, on top of everything in `.env`; holds secrets."""
+    from_file = {name: value for name, value in dotenv_values(settings.root / ".env").items() if value}
+    inference = f"http://127.0.0.1:{settings.inference_port}"
+    airflow = f"http://127.0.0.1:{settings.airflow_port}"
+    return from_file | {
+        "KAFKA_BOOTSTRAP_SERVERS": settings.kafka,
+        "CLICKHOUSE_URL": settings.clickhouse,
+        "POSTGRES_DSN": settings.postgres,
+        "POSTGRES_PASSWORD": settings.postgres_password.get_secret_value(),
+        "ADMIN_API_KEY": settings.admin_api_key.get_secret_value(),
+        "MODEL_DIR": str(settings.state / "models"),
+        "RUNS_DIR": str(settings.state / "runs"),
+        "INFERENCE_PORT": str(settings.inference_port),
+        "INFERENCE_URL": inference,
+        "UI_URL": f"http://127.0.0.1:{settings.ui_port}",
+        "AIRFLOW_URL": airflow,
+        "AIRFLOW_ADMIN_USER": "admin",
+        "AIRFLOW_ADMIN_PASSWORD": settings.airflow_admin_password.get_secret_value(),
+        # The DAG runs in Airflow's environment and starts the trainer in ours.
+        "TRAINER_COMMAND": f"{sys.executable} -m services.trainer",
+        "PYTHONPATH": str(settings.root),
+        "PYTHONUNBUFFERED": "1",
+        # More BLAS threads than cores make implicit and scoring many times slower, not faster.
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+    }
+
+
+def airflow_environment(settings: StackSettings, path: str) -> dict[str, str]:
+    """What `airflow standalone` needs beside that; no secrets. `path` is the PATH to put Airflow's programs before."""
+    url = f"http://127.0.0.1:{settings.airflow_port}"
+    return {
+        # standalone starts its parts as plain `airflow …`.
+        "PATH": f"{settings.airflow_bin}{os.pathsep}{path}",
+        "AIRFLOW_HOME": str(settings.state / "airflow"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(settings.root / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__PARALLELISM": "4",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        # Any other value than the default admin:admin keeps standalone from inventing a password.
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:ADMIN",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(settings.state / "airflow" / "passwords.json"),
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(settings.airflow_port),
+        "AIRFLOW__API__BASE_URL": url,
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(settings.airflow_worker_log_port),
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(settings.airflow_triggerer_log_port),
+        # A changed DAG file shows within seconds; the default is minutes.
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "15",
+        "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+        "NO_COLOR": "1",
+    }
+
+
+def process_environment(settings: StackSettings, inherited: Mapping[str, str]) -> dict[str, str]:
+    """The whole environment of the supervisor and so of its programs."""
+    return {**inherited, **service_environment(settings), STACK_MARK: str(settings.state)}

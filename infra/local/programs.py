@@ -1,0 +1,100 @@
+"""The stack's programs: what each is started with, where it listens, how it is stopped."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from infra.local.environment import airflow_environment
+from infra.local.kafka.jars import jars_folder, java_and_maven
+from infra.local.settings import StackSettings
+from services.contracts.topics import EVENTS_TOPIC, IMPRESSIONS_TOPIC
+
+STORES = ("kafka", "clickhouse", "postgres")
+"""Stopped last: the others still write to them on their way out."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """One supervised process. `ports` names the setting of each port that it binds on 127.0.0.1."""
+
+    name: str
+    argv: tuple[str, ...]
+    address: str
+    ports: Mapping[str, int] = field(default_factory=dict)
+    stop_signal: str = "TERM"
+    stop_seconds: int = 15
+    environment: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+
+
+def programs(settings: StackSettings, path: str) -> dict[str, Program]:
+    """Every program that this machine runs, by name; those given by address are left out. `path` is the PATH."""
+    state = str(settings.state)
+    url = "http://127.0.0.1"
+    all_programs = [
+        _kafka(settings),
+        Program(
+            "clickhouse",
+            _module("infra.local.clickhouse", "--data", f"{state}/clickhouse", "--host", "127.0.0.1",
+                    "--port", str(settings.clickhouse_port)),
+            f"{url}:{settings.clickhouse_port}",
+            {"CLICKHOUSE_PORT": settings.clickhouse_port},
+            stop_seconds=30,
+        ),
+        Program(
+            "postgres",
+            _module("infra.local.postgres", "--data", f"{state}/postgres", "--port", str(settings.postgres_port)),
+            f"127.0.0.1:{settings.postgres_port}",
+            {"POSTGRES_PORT": settings.postgres_port},
+            # PostgreSQL's fast shutdown; TERM would wait for every client to hang up.
+            stop_signal="INT",
+        ),
+        Program(
+            "inference",
+            _module("services.inference"),
+            f"{url}:{settings.inference_port}",
+            {"INFERENCE_PORT": settings.inference_port},
+        ),
+        Program("consumer", _module("services.consumer"), ""),
+        Program(
+            "ui",
+            _module("streamlit", "run", "ui/app.py", "--server.headless=true", "--server.address=127.0.0.1",
+                    f"--server.port={settings.ui_port}", "--server.fileWatcherType=none",
+                    "--browser.gatherUsageStats=false"),
+            f"{url}:{settings.ui_port}",
+            {"UI_PORT": settings.ui_port},
+        ),
+        Program(
+            "airflow",
+            (str(settings.airflow_bin / "airflow"), "standalone"),
+            f"{url}:{settings.airflow_port}",
+            {
+                "AIRFLOW_PORT": settings.airflow_port,
+                "AIRFLOW_WORKER_LOG_PORT": settings.airflow_worker_log_port,
+                "AIRFLOW_TRIGGERER_LOG_PORT": settings.airflow_triggerer_log_port,
+            },
+            # standalone stops its four parts on INT and on nothing else.
+            stop_signal="INT",
+            stop_seconds=40,
+            environment=airflow_environment(settings, path),
+        ),
+    ]  # fmt: skip
+    return {program.name: program for program in all_programs if program.name not in settings.external}
+
+
+def _kafka(settings: StackSettings) -> Program:
+    libs = settings.state / "kafka"
+    argv = _module(
+        "infra.local.kafka", "--data", str(libs / "data"), "--libs", str(libs), "--port", str(settings.kafka_port),
+        "--controller-port", str(settings.kafka_controller_port),
+    )  # fmt: skip
+    ports = {"KAFKA_PORT": settings.kafka_port, "KAFKA_CONTROLLER_PORT": settings.kafka_controller_port}
+    java, mvn = java_and_maven()
+    if java and (mvn or jars_folder(libs).is_dir()):
+        return Program("kafka", argv, settings.own_kafka, ports, stop_seconds=30)
+    mock = (*argv, "--mock", f"--topic={EVENTS_TOPIC}:4", f"--topic={IMPRESSIONS_TOPIC}:4")
+    return Program("kafka", mock, settings.own_kafka, ports, note="IN-MEMORY, keeps nothing: java or mvn is missing")
+
+
+def _module(module: str, *args: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", module, *args)
