@@ -1,0 +1,102 @@
+"""Retrain every night, and let the service take the model up when it is at least as good.
+
+| task | what it does | when it fails |
+|---|---|---|
+| `check_data` | stores answer, enough signals, the audit has no gap | retried, then red: nothing was changed |
+| `extract` | signals → arrays of this run | retried; a complete extract is kept |
+| `train` | iALS and popularity | retried |
+| `evaluate` | time split, full catalogue, beside popularity and the champion | retried |
+| `publish` | bundle, and a candidate in the registry | retried; a published bundle is kept |
+| `promote` | the gate, then one transaction and a notification | **refused: red at once, no retries** |
+| `reload` | every replica loads the champion, and answers when it serves | retried |
+| `verify` | every replica serves the version that was promoted | retried |
+
+Each step is the trainer's command line (`$TRAINER_COMMAND <step> --run-id <this run>`) and safe to
+run again: clear any task to repeat it. **A refused gate fails the run on purpose**: `reload` and
+`verify` do not run, the old model goes on serving, and somebody should look at the metrics in the
+log of `promote`. To promote all the same, trigger the DAG with `force` ticked.
+
+Environment: `TRAINER_COMMAND`, `INFERENCE_URL` (replicas, comma-separated), `ADMIN_API_KEY`, and
+what the trainer needs (stores, `MODEL_DIR`, `RUNS_DIR`).
+"""
+
+from datetime import datetime, timedelta, timezone
+
+from _inference import reload_replicas, verify_replicas
+from _trainer import TrainerOperator
+from airflow.sdk import DAG, CronTriggerTimetable, Param, chain, task
+
+with DAG(
+    dag_id="retrain_nightly",
+    description="Retrain from ClickHouse, promote if good, hot-reload the inference service.",
+    doc_md=__doc__,
+    schedule=CronTriggerTimetable("0 3 * * *", timezone="UTC"),
+    start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
+    catchup=False,
+    max_active_runs=1,
+    dagrun_timeout=timedelta(hours=8),
+    default_args={
+        "owner": "movierecs",
+        "retries": 3,
+        "retry_delay": timedelta(seconds=30),
+        "retry_exponential_backoff": 2.0,
+        "max_retry_delay": timedelta(minutes=15),
+    },
+    params={"force": Param(False, type="boolean", description="Promote even when the gate refuses.")},
+    tags=["training", "movierecs"],
+) as dag:
+    check_data = TrainerOperator(
+        task_id="check_data",
+        step="check",
+        execution_timeout=timedelta(minutes=10),
+        doc_md="Stores answer, there are enough signals, and the audit shows no gap.",
+    )
+    extract = TrainerOperator(
+        task_id="extract",
+        step="extract",
+        execution_timeout=timedelta(hours=1),
+        doc_md="Signals from ClickHouse, with the Kafka offsets up to which they are complete.",
+    )
+    train = TrainerOperator(
+        task_id="train",
+        step="train",
+        execution_timeout=timedelta(hours=3),
+        doc_md="iALS factors and popularity (overall, recent, per genre).",
+    )
+    evaluate = TrainerOperator(
+        task_id="evaluate",
+        step="evaluate",
+        execution_timeout=timedelta(hours=2),
+        doc_md="Time split, full catalogue; beside popularity and the champion on the same split.",
+    )
+    publish = TrainerOperator(
+        task_id="publish",
+        step="publish",
+        execution_timeout=timedelta(minutes=30),
+        doc_md="The bundle under its final name, and a candidate in the registry.",
+    )
+    promote = TrainerOperator(
+        task_id="promote",
+        step="promote",
+        force_param="force",
+        execution_timeout=timedelta(minutes=5),
+        doc_md="The gate. Returns the promoted version. A refusal fails at once: look at the metrics in the log.",
+    )
+
+    @task(
+        task_id="reload",
+        execution_timeout=timedelta(minutes=10),
+        doc_md="`POST /v1/models/reload` to every replica.",
+    )
+    def reload() -> dict[str, str]:
+        return reload_replicas()
+
+    @task(
+        task_id="verify",
+        execution_timeout=timedelta(minutes=5),
+        doc_md="`GET /v1/models/current` of every replica is the promoted version.",
+    )
+    def verify(version: str | None) -> None:
+        verify_replicas(version)
+
+    chain(check_data, extract, train, evaluate, publish, promote, reload(), verify(promote.output))
