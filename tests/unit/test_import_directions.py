@@ -1,0 +1,55 @@
+"""The architecture, held by a test: imports run one way."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ALLOWED = {
+    "services/contracts": {"services.contracts"},
+    "services/common": {"services.contracts", "services.common"},
+    "services/inference": {"services.contracts", "services.common", "services.inference"},
+    "services/consumer": {"services.contracts", "services.common", "services.consumer"},
+    "services/trainer": {"services.contracts", "services.common", "services.trainer"},
+    "ui": {"services.contracts", "ui"},
+    "dags": set[str](),
+    "infra": {"services.contracts", "services.common", "infra"},
+}
+
+
+def imported_modules(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("folder", ALLOWED)
+def test_a_folder_imports_only_what_lies_below_it(folder: str) -> None:
+    ours = ("services.", "ui.", "infra.", "dags.", "tests.")
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {module}"
+        for path in (ROOT / folder).rglob("*.py")
+        for module in imported_modules(path)
+        if module.startswith(ours) and not any(module.startswith(f"{allowed}.") for allowed in ALLOWED[folder])
+    ]
+    assert wrong == []
+
+
+def test_the_contracts_need_pydantic_and_the_standard_library_alone() -> None:
+    for path in (ROOT / "services/contracts").glob("*.py"):
+        for module in imported_modules(path):
+            top = module.split(".")[0]
+            assert top in sys.stdlib_module_names or top in {"pydantic", "services"}, f"{path.name} imports {module}"
+
+
+def test_the_inference_service_needs_no_rectools() -> None:
+    for path in [*(ROOT / "services/inference").rglob("*.py"), *(ROOT / "services/common").rglob("*.py")]:
+        for module in imported_modules(path):
+            assert module.split(".")[0] not in {"rectools", "implicit", "pandas", "pickle"}, f"{path} imports {module}"
