@@ -1,0 +1,39 @@
+"""Film titles as MovieLens writes them, turned into titles as people read them."""
+
+import re
+
+_YEAR = re.compile(r"^(?P<title>.*?)\s*\((?P<year>(?:18|19|20)\d{2})(?:[-–](?:(?:18|19|20)\d{2})?)?\)\s*$")
+_TRAILING_ARTICLE = re.compile(
+    r"^(?P<rest>.+), (?P<article>The|An|A|Les|Le|La|L'|Los|Las|El|Lo|Il|I|Gli|Der|Die|Das|Ein|Eine|Un|Une|Una|Den|Det|De|Os|O)$"
+)
+_PARENTHESIS = re.compile(r"\(([^()]*)\)")
+
+
+def parse_title(raw: str) -> tuple[str, int | None]:
+    """Return the readable title and the year that the raw title ends with, if it does.
+
+    MovieLens sorts by the word after the article and appends the year; both are undone, in the
+    translated titles in parentheses too.
+
+    >>> parse_title("Matrix, The (1999)")
+    ('The Matrix', 1999)
+    >>> parse_title("Hate (Haine, La) (1995)")
+    ('Hate (La Haine)', 1995)
+    >>> parse_title("Girl, Interrupted (1999)")
+    ('Girl, Interrupted', 1999)
+    >>> parse_title("Babylon 5 ")
+    ('Babylon 5', None)
+    """
+    dated = _YEAR.match(raw)
+    title, year = (dated["title"], int(dated["year"])) if dated else (raw, None)
+    head, *tail = re.split(r"(?= \()", title.strip(), maxsplit=1)
+    translated = [_PARENTHESIS.sub(lambda match: f"({_article_first(match[1])})", part) for part in tail]
+    return "".join([_article_first(head), *translated]), year
+
+
+def _article_first(title: str) -> str:
+    moved = _TRAILING_ARTICLE.match(title.strip())
+    if moved is None:
+        return title.strip()
+    space = "" if moved["article"].endswith("'") else " "
+    return f"{moved['article']}{space}{moved['rest']}"
