@@ -17,7 +17,6 @@ from pydantic import Field
 
 from services.common.settings import Settings
 
-LOCAL = Path(".local")
 GROUPLENS = "https://files.grouplens.org/datasets/movielens"
 DONE = ".complete"
 WHEEL = "recbole==1.2.1"
@@ -125,7 +124,7 @@ def main() -> int:
     """Fetch what the environment asks for; print the folder, or the error and return 1."""
     pooch.get_logger().setLevel("WARNING")
     try:
-        print(fetch(DatasetSettings.from_environment(), LOCAL / "data"))
+        print(fetch(DatasetSettings.from_environment(), Path(".local/data")))
     except DatasetError as error:
         print(f"data: {error}", file=sys.stderr)
         return 1

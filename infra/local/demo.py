@@ -8,17 +8,17 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import httpx
 import psycopg
 from rich.console import Console
 
 from infra.local.dataset import DatasetError, DatasetSettings, fetch
+from infra.local.env_file import ensure_env_file
 from infra.local.environment import service_environment
 from infra.local.loop import Addresses, LoopError, prove, until
 from infra.local.programs import STORES
-from infra.local.settings import StackSettings
+from infra.local.settings import ROOT, StackSettings
 from services.contracts.tables import MODEL_VERSIONS
 
 
@@ -31,10 +31,10 @@ def main() -> int:
     console = Console()
     begin = time.monotonic()
     try:
-        # `up` writes .env on a fresh clone, which the settings are read from.
-        data = fetch(DatasetSettings.from_environment(), Path(".local") / "data")
-        _run(console, "starting Kafka, ClickHouse and PostgreSQL", {}, "infra.local", "up", "--only", ",".join(STORES))
+        ensure_env_file(ROOT / ".env", ROOT / ".env.example")
         settings = StackSettings.load()
+        data = fetch(DatasetSettings.from_environment(), settings.state / "data")
+        _run(console, "starting Kafka, ClickHouse and PostgreSQL", {}, "infra.local", "up", "--only", ",".join(STORES))
         env = service_environment(settings)
         _run(console, "applying the migrations", env, "services.common.migrations")
         _run(console, "starting the services", {}, "infra.local", "up")
