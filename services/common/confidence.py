@@ -31,7 +31,7 @@ def weights(
     >>> nan = np.nan
     >>> weights(np.array([1, 0, 0, -1, 0], np.int8), np.array([1, 1, 5, 5, nan], np.float32),
     ...         np.array([0, 0, 0, 0, 1], np.uint8), ConfidenceParameters()).tolist()
-    [2.0, -0.5, 1.0, -1.0, 0.5]
+    [2.0, -1.0, 1.0, -2.0, 0.5]
     """
     p = parameters
     by_rating = np.where(

@@ -62,13 +62,13 @@ class ConfidenceParameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     like: float = 2.0
-    dislike: float = -1.0
+    dislike: float = -2.0
     watched: float = 0.5
     rating_positive_from: float = 4.0
     rating_negative_below: float = 2.5
     rating_positive: float = 1.0
     rating_neutral: float = 0.0
-    rating_negative: float = -0.5
+    rating_negative: float = -1.0
 
 
 class Manifest(BaseModel):

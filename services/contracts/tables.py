@@ -8,6 +8,9 @@ IMPRESSIONS = "impressions"
 SIGNALS = "signals"
 # ClickHouse: erasure and audit
 ERASED_USERS = "erased_users"
+ABSENT_OFFSETS = "absent_offsets"
+TOPIC_EPOCHS = "topic_epochs"
+QUARANTINE_REPLAYS = "quarantine_replays"
 AUDIT_LEDGER = "audit_ledger"
 # ClickHouse: what everything reads – no duplicates, no erased users
 EVENTS_VIEW = "events_v"
@@ -18,6 +21,7 @@ QUARANTINE_VIEW = "events_quarantine_v"
 # PostgreSQL
 ITEMS = "items"
 USERS = "users"
+LOADED_FILES = "loaded_files"
 MODEL_VERSIONS = "model_versions"
 MODEL_PROMOTED_CHANNEL = "model_promoted"
 
