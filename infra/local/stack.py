@@ -51,6 +51,7 @@ class Stack:
             if missing:
                 if self.supervisor.pid() is None:
                     self._clear_a_dead_supervisors_programs()
+                _refuse_missing_files(missing)
                 self._refuse_taken_ports(missing)
                 self._prepare_files(missing)
                 if self.supervisor.pid() is None:
@@ -191,6 +192,13 @@ class Stack:
             if not any(states[name].pid for name in names if name in states):
                 return
             time.sleep(0.1)
+
+
+def _refuse_missing_files(wanted: list[Program]) -> None:
+    absent = [program for program in wanted if not Path(program.argv[0]).exists()]
+    if absent:
+        lines = [f"{program.argv[0]}, which starts {program.name}, does not exist" for program in absent]
+        raise StackError("\n".join(lines) + "\nrun `make setup` first; nothing was started")
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -65,9 +65,10 @@ def _program_section(program: Program, state: Path) -> list[str]:
         *([f"environment={environment}"] if environment else []),
         "autostart=false",
         "autorestart=true",
-        # A program that ends within 2 s counts as a failed start, tried again after 1, 2, 3 … seconds.
+        # A program that ends within 2 s counts as a failed start, tried again after 1, 2, 3 … seconds. Few tries are
+        # enough: a service that only misses another one waits for it and does not end.
         "startsecs=2",
-        "startretries=8",
+        "startretries=4",
         f"stopsignal={program.stop_signal}",
         f"stopwaitsecs={program.stop_seconds}",
         # The stop signal goes to the program alone, which stops its own children in order; a kill takes them all.

@@ -76,12 +76,14 @@ class Cluster:
         PostgreSQL itself takes any live process with the old pid for the server, which after a reboot or in a new
         container may be anything. Raises AlreadyRunningError when a server really runs on this folder.
         """
+        lock_file = self.data / "postmaster.pid"
+        named = int(lock_file.read_text().split()[0]) if lock_file.exists() else None
         deadline = time.monotonic() + timeout
         while others := self._servers_on_this_folder():
-            if time.monotonic() > deadline:
-                raise AlreadyRunningError(f"a PostgreSQL server (pid {others[0]}) already uses {self.data}")
+            if named in others or time.monotonic() > deadline:
+                raise AlreadyRunningError(f"a PostgreSQL server (pid {named or others[0]}) already uses {self.data}")
             time.sleep(0.05)
-        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        lock_file.unlink(missing_ok=True)
 
     def exec_server(self, port: int) -> None:
         """Become the server at 127.0.0.1:`port`; does not return, and this process's pid is the server's.

@@ -42,6 +42,8 @@ def choose(needed: list[Path]) -> SystemUser:
             f"{' / '.join(_CANDIDATES)} to run it as: start the stack as an ordinary user"
         )
     prefix = [setpriv, f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
+    # The kernel forgets a parent-death signal when the user changes; whoever set one wants the server to die with it.
+    prefix += ["--pdeathsig=keep"]
     closed = first_closed_folder(needed, account.pw_uid, account.pw_gid)
     if closed is not None:
         capability = _reading_capability()

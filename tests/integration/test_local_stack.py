@@ -1,0 +1,305 @@
+"""The local Kafka and PostgreSQL, and the stack that runs them: started, killed, restarted and stopped for real."""
+
+import os
+import pwd
+import shutil
+import signal
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+
+from infra.local.kafka.jars import jars_folder
+from infra.local.leftovers import stack_processes
+from infra.local.readiness import kafka_answers, postgres_answers
+from infra.local.settings import StackSettings
+from infra.local.stack import Stack, StackError
+from infra.local.status import status_table
+from tests.support.ports import free_port
+from tests.support.processes import ServiceProcess, wait_until
+from tests.support.services import JARS, KafkaServer, PostgresServer
+
+_AS_ROOT = os.geteuid() == 0
+
+
+def _produce(bootstrap: str, topic: str, values: list[bytes]) -> int:
+    """Send `values` and return how many the broker has acknowledged."""
+    acknowledged = 0
+
+    def delivered(error: object, _: Message) -> None:
+        nonlocal acknowledged
+        assert error is None
+        acknowledged += 1
+
+    producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})
+    for value in values:
+        producer.produce(topic, value, key=value, on_delivery=delivered)
+        producer.poll(0)
+    assert producer.flush(30) == 0
+    return acknowledged
+
+
+def _consume(bootstrap: str, topic: str, group: str, count: int) -> list[bytes]:
+    """Read `count` records as a member of `group` (KIP-848) and commit them."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap, "group.id": group, "group.protocol": "consumer",
+            "auto.offset.reset": "earliest", "enable.auto.commit": False,
+        }
+    )  # fmt: skip
+    consumer.subscribe([topic])
+    values: list[bytes] = []
+
+    def enough() -> bool:
+        for message in consumer.consume(500, timeout=0.5):
+            assert message.error() is None, message.error()
+            values.append(message.value() or b"")
+        return len(values) >= count
+
+    try:
+        wait_until(enough, 40, f"{count} records of {topic}", every_seconds=0)
+        consumer.commit(asynchronous=False)
+    finally:
+        consumer.close()
+    return values
+
+
+def test_acknowledged_records_and_committed_offsets_survive_a_sigkill_of_the_broker(own_kafka: KafkaServer) -> None:
+    topic = own_kafka.create_topic(partitions=2)
+    sent = [f"event-{n}".encode() for n in range(2_000)]
+    assert _produce(own_kafka.bootstrap, topic, sent[:1_000]) == 1_000
+    assert sorted(_consume(own_kafka.bootstrap, topic, "readers", 1_000)) == sorted(sent[:1_000])
+    assert _produce(own_kafka.bootstrap, topic, sent[1_000:]) == 1_000
+
+    own_kafka.kill9()
+    assert not kafka_answers(own_kafka.bootstrap)
+    own_kafka.restart()
+
+    assert sorted(_consume(own_kafka.bootstrap, topic, "readers", 1_000)) == sorted(sent[1_000:])
+    assert sorted(_consume(own_kafka.bootstrap, topic, "others", 2_000)) == sorted(sent)
+
+
+def test_the_process_that_was_started_is_the_broker_and_sigterm_ends_it_in_order(own_kafka: KafkaServer) -> None:
+    assert psutil.Process(own_kafka.process.pid).name() == "java"
+    assert own_kafka.stop() == 128 + signal.SIGTERM  # how a JVM reports an orderly end on SIGTERM
+    assert "shut down completed" in own_kafka.process.log_tail()
+
+
+def test_a_frozen_broker_answers_again_once_thawed(own_kafka: KafkaServer) -> None:
+    topic = own_kafka.create_topic(partitions=1)
+    own_kafka.freeze()
+    assert not kafka_answers(own_kafka.bootstrap)
+    own_kafka.thaw()
+    own_kafka.process.wait_ready(own_kafka.answers, 30)
+    assert _produce(own_kafka.bootstrap, topic, [b"after"]) == 1
+
+
+def test_a_topic_that_nobody_made_is_an_error_not_a_new_topic(kafka: KafkaServer) -> None:
+    name = f"typo-{uuid.uuid4().hex[:8]}"
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "g"})
+    try:
+        with pytest.raises(KafkaException, match="Unknown partition"):
+            consumer.get_watermark_offsets(TopicPartition(name, 0), timeout=5)
+        assert name not in consumer.list_topics(timeout=5).topics
+    finally:
+        consumer.close()
+
+
+def test_the_in_memory_broker_serves_at_its_promised_port_and_says_what_it_is(tmp_path: Path) -> None:
+    server = KafkaServer(tmp_path, mock=True)
+    try:
+        server.start()
+        topic = server.create_topic()
+        assert _produce(server.bootstrap, topic, [b"a", b"b"]) == 2
+        assert sorted(_consume(server.bootstrap, topic, "g", 2)) == [b"a", b"b"]
+        assert "IN-MEMORY" in server.process.log_tail()
+        assert server.stop() == 0
+    finally:
+        server.close()
+
+
+def test_postgres_has_vector_and_trigram_search(postgres_database: str) -> None:
+    with psycopg.connect(postgres_database) as connection:
+        connection.execute("CREATE EXTENSION vector")
+        connection.execute("CREATE EXTENSION pg_trgm")
+        row = connection.execute("SELECT '[0,0]'::vector <-> '[3,4]', similarity('heat', 'heat')").fetchone()
+        version = connection.info.server_version
+    assert row == (5.0, 1.0)
+    assert version >= 180_000
+
+
+def test_postgres_lets_nobody_in_without_the_password(postgres: PostgresServer) -> None:
+    for wrong in (
+        postgres.dsn().replace(postgres.password, "wrong"),
+        postgres.dsn().replace(f":{postgres.password}", ""),
+    ):
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            psycopg.connect(wrong, connect_timeout=5)
+
+
+def test_committed_rows_survive_a_sigkill_of_postgres_and_a_new_password_opens_the_old_data(
+    own_postgres: PostgresServer,
+) -> None:
+    with psycopg.connect(own_postgres.dsn()) as connection:
+        connection.execute("CREATE TABLE kept (n int)")
+        connection.execute("INSERT INTO kept SELECT generate_series(1, 500)")
+
+    own_postgres.kill9()
+    own_postgres.password = own_postgres.process.env["POSTGRES_PASSWORD"] = "it's new"
+    quoted = own_postgres.dsn().replace("it's new", "it%27s%20new")
+    own_postgres.process.start().wait_ready(lambda: postgres_answers(quoted))
+
+    connection = psycopg.connect(quoted)
+    try:
+        assert connection.execute("SELECT count(*), max(n) FROM kept").fetchone() == (500, 500)
+        assert own_postgres.stop() == 0  # with a client still connected
+    finally:
+        connection.close()
+
+
+def test_postgres_refuses_to_start_without_a_password_or_on_a_folder_in_use(own_postgres: PostgresServer) -> None:
+    command = [*own_postgres.process.argv]
+    log = own_postgres.process.log_file.with_name("second.log")
+    without = ServiceProcess("postgres", command, log, env={"POSTGRES_PASSWORD": ""}).start()
+    assert without.wait_ended() == 2
+    assert "POSTGRES_PASSWORD is not set" in without.log_tail()
+    second = ServiceProcess("postgres", command, log, env={"POSTGRES_PASSWORD": "x"}).start()
+    assert second.wait_ended(30) == 1
+    assert "already uses" in second.log_tail()
+    assert own_postgres.answers()
+
+
+@pytest.mark.skipif(not _AS_ROOT, reason="only root has another user to run the server as")
+def test_root_runs_postgres_as_an_ordinary_user_even_below_a_private_folder(own_postgres: PostgresServer) -> None:
+    assert psutil.Process(own_postgres.process.pid).uids().effective != 0
+    assert any(folder.stat().st_mode & 0o077 == 0 for folder in own_postgres.process.log_file.parents)
+
+
+@pytest.mark.skipif(not _AS_ROOT, reason="the other tests run as an ordinary user already")
+def test_an_ordinary_user_runs_postgres_as_itself() -> None:
+    nobody = pwd.getpwnam("nobody")
+    folder = Path(tempfile.mkdtemp(prefix="movierecs-nobody-"))
+    os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+    server = PostgresServer(folder)
+    prefix = ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups", "--pdeathsig=keep"]
+    server.process.argv = [*prefix, *server.process.argv]
+    server.process.env["PYTHONDONTWRITEBYTECODE"] = "1"
+    try:
+        server.start()
+        assert psutil.Process(server.process.pid).uids().effective == nobody.pw_uid
+        assert server.stop() == 0
+    finally:
+        server.close()
+        shutil.rmtree(folder)
+
+
+MakeStack = Callable[..., Stack]
+
+
+@pytest.fixture
+def make_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeStack]:
+    """Make stacks of this test's own, sharing one state folder; all of it is down afterwards."""
+    for name in ("KAFKA_BOOTSTRAP_SERVERS", "CLICKHOUSE_URL", "POSTGRES_DSN"):
+        monkeypatch.delenv(name, raising=False)
+    state = tmp_path / "state"
+    ports = {name: free_port() for name in StackSettings.model_fields if name.endswith("_port")}
+    secrets = dict.fromkeys(("postgres_password", "admin_api_key", "airflow_admin_password"), "s3cret")
+    if jars_folder(JARS).is_dir():
+        (state / "kafka").mkdir(parents=True)
+        (state / "kafka" / jars_folder(JARS).name).symlink_to(jars_folder(JARS))
+
+    def make(**changed: object) -> Stack:
+        values = {"local_dir": state, **ports, **secrets, **changed}
+        return Stack(StackSettings(_env_file=None, **values), os.environ)  # type: ignore[arg-type]
+
+    yield make
+    make().down()
+    shutil.rmtree(state, ignore_errors=True)
+
+
+def test_a_stack_comes_up_again_at_once_heals_and_goes_down_without_a_trace(
+    make_stack: MakeStack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack = make_stack()
+    stack.up(["kafka", "postgres"])
+    before = {name: state.pid for name, state in stack.supervisor.states().items() if state.is_running}
+    assert set(before) == {"kafka", "postgres"}
+
+    stack.up(["kafka", "postgres"])  # a second time changes nothing
+    assert {name: stack.supervisor.states()[name].pid for name in before} == before
+
+    psutil.Process(before["kafka"]).kill()
+    stack.supervisor.states()
+    wait_until(lambda: stack.supervisor.states()["kafka"].pid not in {0, before["kafka"]}, 20, "kafka started again")
+    stack.up(["kafka"])
+    assert kafka_answers(stack.settings.kafka)
+
+    table, all_up = status_table(stack)
+    assert not all_up  # five programs were never asked for
+    assert "stopped" in next(line for line in table.splitlines() if line.startswith("airflow"))
+    assert "s3cret" not in table + capsys.readouterr().out
+
+    everyone = stack_processes(stack.state)
+    assert len(everyone) >= 3
+    assert stack.down() == []  # nobody had to be killed
+    assert stack_processes(stack.state) == []
+    assert not any(process.is_running() for process in everyone)
+
+
+def test_a_stack_whose_supervisor_was_killed_is_cleared_and_started_again(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    stack.up(["postgres"])
+    orphan = psutil.Process(stack.supervisor.states()["postgres"].pid)
+    supervisord = stack.supervisor.pid()
+    assert supervisord is not None
+    psutil.Process(supervisord).kill()
+    wait_until(lambda: stack.supervisor.pid() is None, 10, "supervisord gone")
+    assert orphan.is_running()
+
+    stack.up(["postgres"])
+
+    assert not orphan.is_running()
+    assert postgres_answers(stack.settings.postgres)
+
+
+def test_a_taken_port_starts_nothing_and_names_its_holder(make_stack: MakeStack, tmp_path: Path) -> None:
+    port = free_port()
+    argv = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
+    with ServiceProcess("holder", argv, tmp_path / "holder.log") as holder:
+        holder.wait_ready(lambda: any(c.laddr.port == port for c in psutil.Process(holder.pid).net_connections()), 20)
+        stack = make_stack(postgres_port=port)
+        with pytest.raises(StackError, match=rf"port {port}.*pid {holder.pid} .*POSTGRES_PORT in \.env") as refusal:
+            stack.up(["kafka", "postgres"])
+    assert "nothing was started" in str(refusal.value)
+    assert stack.supervisor.pid() is None
+    assert stack_processes(stack.state) == []
+
+
+def test_a_program_that_cannot_start_is_named_with_the_end_of_its_log(make_stack: MakeStack, tmp_path: Path) -> None:
+    broken = tmp_path / "environment" / "bin" / "airflow"
+    with pytest.raises(StackError, match=rf"{broken}, which starts airflow, does not exist"):
+        make_stack(airflow_venv=tmp_path / "environment").up(["airflow"])
+
+    broken.parent.mkdir(parents=True)
+    broken.write_text("#!/bin/sh\necho no luck today\nexit 3\n")
+    broken.chmod(0o755)
+    stack = make_stack(airflow_venv=tmp_path / "environment")
+    with pytest.raises(StackError, match=r"airflow does not start(.|\n)*no luck today(.|\n)*read .*airflow.log"):
+        stack.up(["airflow"], timeout_seconds=60)
+
+
+def test_changed_settings_are_not_taken_up_silently(make_stack: MakeStack) -> None:
+    make_stack().up(["postgres"])
+    with pytest.raises(StackError, match="settings have changed"):
+        make_stack(ui_port=free_port()).up(["postgres"])
+
+
+def test_a_name_that_is_no_program_is_refused(make_stack: MakeStack) -> None:
+    with pytest.raises(StackError, match="no such program: postgers"):
+        make_stack().up(["postgers"])
