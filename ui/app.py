@@ -1,0 +1,91 @@
+"""The router: page set-up, who is watching, the pages, and the one place where errors become words."""
+
+import logging
+from pathlib import Path
+
+import streamlit as st
+from pydantic import ValidationError
+
+from ui import session, viewer
+from ui.api import client
+from ui.errors import ApiError, ServiceDownError
+from ui.style import CSS
+
+log = logging.getLogger("ui")
+EXAMPLES = (1, 42, 100, 250)  # ids that every MovieLens data set has
+ICON = Path(__file__).with_name("icon.svg")
+
+
+def main() -> None:
+    """Draw the page that the address names."""
+    st.set_page_config(page_title="MovieRecs", page_icon=ICON, layout="wide")
+    st.html(CSS)
+    try:
+        client()
+    except ValidationError as error:
+        names = ", ".join(str(e["loc"][0]).upper() for e in error.errors())
+        st.error(f"The page is not set up: check {names} in the environment.", icon=":material/settings:")
+        return
+    page = st.navigation(
+        [
+            st.Page("pages/for_you.py", title="For you", icon=":material/recommend:", default=True),
+            st.Page("pages/search.py", title="Search", icon=":material/search:"),
+            st.Page("pages/history.py", title="History", icon=":material/history:"),
+            st.Page("pages/film.py", title="Film", icon=":material/movie:", visibility="hidden"),
+        ],
+        position="top",
+    )
+    with st.sidebar:
+        _viewer()
+    _problem()
+    try:
+        page.run()
+    except ApiError as error:
+        log.warning("%s: %s", type(error).__name__, error)
+        _explain(error)
+
+
+def _viewer() -> None:
+    now = session.current()
+    st.subheader("Who is watching?")
+    kind = "new here" if viewer.is_new(now.viewer) else "from the data set"
+    st.html(f'<div class="mr-viewer" data-viewer="{now.viewer}">Viewer <b>{now.viewer}</b> · {kind}</div>')
+    st.button(
+        "New viewer", key="new-viewer", icon=":material/person_add:", on_click=lambda: session.become(viewer.new_id())
+    )
+    st.caption("Or look through someone else's eyes:")
+    with st.container(horizontal=True, key="examples", gap="xsmall"):
+        for example in EXAMPLES:
+            st.button(str(example), key=f"viewer-{example}", on_click=_become, args=(str(example),))
+    with st.form("viewer-form", border=False):
+        text = st.text_input("Viewer's id", key="viewer-id", placeholder="e.g. 42")
+        if st.form_submit_button("Watch as this viewer", width="stretch"):
+            _become(text)
+            if viewer.parse_id(text):
+                st.rerun()
+
+
+def _become(text: str) -> None:
+    chosen = viewer.parse_id(text)
+    if chosen is None:
+        session.current().problem = "A viewer's id is a whole number from 1."
+    else:
+        session.become(chosen)
+
+
+def _problem() -> None:
+    now = session.current()
+    if now.problem:
+        st.error(now.problem, icon=":material/error:")
+        now.problem = None
+
+
+def _explain(error: ApiError) -> None:
+    if isinstance(error, ServiceDownError):
+        st.warning(f"**One moment, please.** {error}", icon=":material/cloud_off:")
+    else:
+        st.error(str(error), icon=":material/error:")
+    st.button("Try again", key="retry", icon=":material/refresh:")
+
+
+main()

@@ -1,0 +1,124 @@
+"""Every call to the REST API, typed. Pages call this and nothing else."""
+
+from typing import TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from services.contracts.events import EventIn
+from services.contracts.ids import ItemId, UserId
+from services.contracts.rest import (
+    EventAccepted,
+    EventsAccepted,
+    History,
+    Item,
+    ItemList,
+    ItemSearch,
+    ModelInfo,
+    Problem,
+    Recommendations,
+)
+from ui.errors import RefusedError, ServiceDownError, UnexpectedAnswerError
+
+Answer = TypeVar("Answer", bound=BaseModel)
+EVENT_ATTEMPTS = 3
+
+
+class RecommenderClient:
+    """The REST API at ``base_url``; may be shared between threads. Every method blocks until the answer or a timeout.
+
+    Raises (all methods):
+        ServiceDownError: no answer in time, or 5xx.
+        RefusedError: 4xx.
+        UnexpectedAnswerError: a body that the contract does not know.
+    """
+
+    def __init__(self, base_url: str, timeout_seconds: float = 10) -> None:
+        self._http = httpx.Client(
+            base_url=base_url.rstrip("/"),
+            timeout=httpx.Timeout(timeout_seconds, connect=min(3.0, timeout_seconds)),
+            headers={"User-Agent": "movierecs-ui"},
+        )
+
+    def recommendations(self, user: UserId, k: int, genre: str | None = None) -> Recommendations:
+        """Return the viewer's list, best first; what they have seen is left out."""
+        return self._get(Recommendations, f"/v1/users/{user}/recommendations", k=k, genre=genre)
+
+    def popular(self, k: int, genre: str | None = None) -> ItemList:
+        """Return what most viewers like, the most liked first."""
+        return self._get(ItemList, "/v1/items/popular", k=k, genre=genre)
+
+    def similar(self, item: ItemId, k: int) -> ItemList:
+        """Return the films nearest to ``item``, nearest first, itself left out."""
+        return self._get(ItemList, f"/v1/items/{item}/similar", k=k)
+
+    def item(self, item: ItemId) -> Item:
+        """Return one film of the catalogue."""
+        return self._get(Item, f"/v1/items/{item}")
+
+    def search(self, query: str, k: int) -> list[Item]:
+        """Return the films whose titles match, best match first."""
+        return self._get(ItemSearch, "/v1/items", query=query, k=k).items
+
+    def history(self, user: UserId, limit: int) -> History:
+        """Return what the viewer said, latest first."""
+        return self._get(History, f"/v1/users/{user}/history", limit=limit)
+
+    def model(self) -> ModelInfo:
+        """Return what is served now."""
+        return self._get(ModelInfo, "/v1/models/current")
+
+    def send(self, event: EventIn) -> EventAccepted:
+        """Send one event; returns once the broker has it, so the next list reflects it.
+
+        Tried again when the service is away for a moment. The event must carry its ``event_id``, so
+        that it counts once however often it arrives.
+        """
+        if event.event_id is None:
+            raise ValueError("an event that may be sent twice needs its id")
+        body = event.model_dump(mode="json", exclude_none=True)
+        for attempt in range(1, EVENT_ATTEMPTS + 1):
+            try:
+                return self._call(EventsAccepted, "POST", "/v1/events", json=body).accepted[0]
+            except ServiceDownError:
+                if attempt == EVENT_ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _get(self, model: type[Answer], path: str, **query: str | int | None) -> Answer:
+        params = {name: value for name, value in query.items() if value is not None}
+        return self._call(model, "GET", path, params=params)
+
+    def _call(
+        self,
+        model: type[Answer],
+        method: str,
+        path: str,
+        *,
+        params: dict[str, str | int] | None = None,
+        json: object = None,
+    ) -> Answer:
+        try:
+            answer = self._http.request(method, path, params=params, json=json)
+        except httpx.TimeoutException as error:
+            raise ServiceDownError("The recommender takes too long to answer.") from error
+        except httpx.HTTPError as error:
+            raise ServiceDownError("The recommender cannot be reached.") from error
+        if answer.is_error:
+            problem = _problem(answer)
+            raise ServiceDownError(problem.detail) if answer.is_server_error else RefusedError(problem)
+        try:
+            return model.model_validate_json(answer.content)
+        except ValidationError as error:
+            raise UnexpectedAnswerError(f"{path} did not answer as expected.") from error
+
+
+def _problem(answer: httpx.Response) -> Problem:
+    try:
+        return Problem.model_validate_json(answer.content)
+    except ValidationError:
+        return Problem(
+            title=answer.reason_phrase,
+            status=answer.status_code,
+            detail=f"The service answered {answer.status_code} {answer.reason_phrase}.",
+        )

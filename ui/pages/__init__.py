@@ -1,0 +1,1 @@
+"""The pages; `app` runs one of them per visit."""

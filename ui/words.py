@@ -1,0 +1,46 @@
+"""What the page says about a list, from the list's strategy and the viewer's history. Pure functions."""
+
+from services.contracts.rest import History, Strategy
+
+
+def headline(strategy: Strategy, history: History) -> str:
+    """Return why the list looks as it does, in a few words."""
+    if strategy is Strategy.POPULAR:
+        return "Popular now"
+    return f"Because of {reasons(history)}"
+
+
+def detail(strategy: Strategy, history: History) -> str:
+    """Return one sentence more than `headline`."""
+    if strategy is Strategy.POPULAR and history.total:
+        return "What most viewers like, without what you have judged or seen. Like a film to make this list yours."
+    if strategy is Strategy.POPULAR:
+        return "What most viewers like. Like a film or two, and this list becomes yours."
+    if strategy is Strategy.IALS_FOLD_IN:
+        return "Made from everything you said, up to a moment ago."
+    return "Made by the latest training from everything you said."
+
+
+def reasons(history: History) -> str:
+    """Return what the viewer said, counted; of a longer history than is at hand, only how long it is.
+
+    Films the viewer said nothing about any more (an opinion withdrawn) don't count.
+    """
+    if history.total > len(history.entries):
+        return f"what you said about {history.total:,} films"
+    counts = {
+        "like": sum(entry.opinion == 1 for entry in history.entries),
+        "dislike": sum(entry.opinion == -1 for entry in history.entries),
+        "rating": sum(entry.rating is not None for entry in history.entries),
+        "film seen": sum(bool(entry.watched) for entry in history.entries),
+    }
+    parts = [f"{count} {_plural(name, count)}" for name, count in counts.items() if count]
+    if not parts:
+        return "what you said"
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _plural(name: str, count: int) -> str:
+    if count == 1:
+        return name
+    return "films seen" if name == "film seen" else f"{name}s"
