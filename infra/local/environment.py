@@ -12,9 +12,10 @@ STACK_MARK = "MOVIERECS_STACK"
 """Set in every process of a stack to its state folder, so that `down` finds those that lost their supervisor."""
 
 
-def service_environment(settings: StackSettings) -> dict[str, str]:
-    """What the stack sets for its programs, on top of everything in `.env`; holds secrets."""
-    from_file = {name: value for name, value in dotenv_values(settings.root / ".env").items() if value}
+def service_environment(settings: StackSettings, shell: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What the stack sets for its programs, beside everything in `.env` that `shell` does not say; holds secrets."""
+    file = dotenv_values(settings.root / ".env")
+    from_file = {name: value for name, value in file.items() if value and name not in shell}
     inference = f"http://127.0.0.1:{settings.inference_port}"
     airflow = f"http://127.0.0.1:{settings.airflow_port}"
     return from_file | {
@@ -27,6 +28,7 @@ def service_environment(settings: StackSettings) -> dict[str, str]:
         "RUNS_DIR": str(settings.state / "runs"),
         "INFERENCE_PORT": str(settings.inference_port),
         "INFERENCE_URL": inference,
+        "CONSUMER_METRICS_PORT": str(settings.consumer_metrics_port),
         "UI_URL": f"http://127.0.0.1:{settings.ui_port}",
         "AIRFLOW_URL": airflow,
         "AIRFLOW_ADMIN_USER": "admin",
@@ -70,4 +72,4 @@ def airflow_environment(settings: StackSettings, path: str) -> dict[str, str]:
 
 def process_environment(settings: StackSettings, inherited: Mapping[str, str]) -> dict[str, str]:
     """The whole environment of the supervisor and so of its programs."""
-    return {**inherited, **service_environment(settings), STACK_MARK: str(settings.state)}
+    return {**inherited, **service_environment(settings, inherited), STACK_MARK: str(settings.state)}

@@ -55,7 +55,12 @@ def programs(settings: StackSettings, path: str) -> dict[str, Program]:
             f"{url}:{settings.inference_port}",
             {"INFERENCE_PORT": settings.inference_port},
         ),
-        Program("consumer", _module("services.consumer"), ""),
+        Program(
+            "consumer",
+            _module("services.consumer"),
+            f"{url}:{settings.consumer_metrics_port}/metrics",
+            {"CONSUMER_METRICS_PORT": settings.consumer_metrics_port},
+        ),
         Program(
             "ui",
             _module("streamlit", "run", "ui/app.py", "--server.headless=true", "--server.address=127.0.0.1",

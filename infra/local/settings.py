@@ -27,6 +27,7 @@ class StackSettings(BaseSettings):
     clickhouse_port: int = Field(8123, ge=1, le=65535)
     postgres_port: int = Field(5432, ge=1, le=65535)
     inference_port: int = Field(8000, ge=1, le=65535)
+    consumer_metrics_port: int = Field(9101, ge=1, le=65535)
     ui_port: int = Field(8501, ge=1, le=65535)
     airflow_port: int = Field(8080, ge=1, le=65535)
     airflow_worker_log_port: int = Field(8793, ge=1, le=65535)

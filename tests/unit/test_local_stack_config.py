@@ -12,7 +12,7 @@ from dotenv import dotenv_values
 from pydantic import SecretStr, ValidationError
 
 from infra.local.env_file import ensure_env_file
-from infra.local.environment import service_environment
+from infra.local.environment import process_environment, service_environment
 from infra.local.kafka.broker import Broker, server_properties
 from infra.local.ports import is_free, taken_ports
 from infra.local.postgres.system_user import first_closed_folder
@@ -95,6 +95,16 @@ def test_the_stacks_own_address_in_the_environment_does_not_make_it_somebody_els
     own = _settings(kafka_bootstrap_servers="127.0.0.1:9092")
     assert own.external == {}
     assert "kafka" in programs(own, "/bin")
+
+
+def test_the_shell_wins_over_the_env_file_and_the_env_file_reaches_the_services(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("LOG_LEVEL=DEBUG\nDATASET=ml-1m\nUI_PORT=7001\n")
+    settings = StackSettings(root=tmp_path, _env_file=tmp_path / ".env", **_SECRETS)  # type: ignore[arg-type]
+
+    environment = process_environment(settings, {"LOG_LEVEL": "ERROR"})
+
+    assert (environment["LOG_LEVEL"], environment["DATASET"]) == ("ERROR", "ml-1m")
+    assert environment["UI_URL"] == "http://127.0.0.1:7001"
 
 
 def test_the_supervisor_reads_back_what_the_program_table_says(tmp_path: Path) -> None:
