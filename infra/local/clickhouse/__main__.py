@@ -89,6 +89,8 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _serve(data: Path, listener: socket.socket, account: Account, max_memory: int) -> int:
+    # Like the server's image. The engine reads this when it is loaded; its own <timezone> does nothing.
+    os.environ["TZ"] = "UTC"
     # Imported here: a taken port is told at once, and a real server is started without loading the engine.
     import uvicorn  # noqa: PLC0415
 

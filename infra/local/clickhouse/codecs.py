@@ -1,22 +1,18 @@
 """HTTP content encodings, one chunk at a time: request bodies in, response bodies out.
 
 The compressors that clickhouse-connect writes with make one frame per block, so a body may be several frames in a row.
+Brotli is left out: its Python decoder cannot tell where one frame ends and the next begins.
 """
 
 import zlib
 from typing import Any, Protocol
 
-import lz4.frame  # type: ignore[import-untyped]
+import lz4.frame  # type: ignore[import-untyped, unused-ignore]
 from backports import zstd
 
 from infra.local.clickhouse.errors import Code, raised
 
-try:
-    import brotli  # type: ignore[import-not-found, import-untyped, unused-ignore]
-except ImportError:  # clickhouse-connect, too, speaks brotli only where the package is
-    brotli = None
-
-_PREFERENCE = ("zstd", "br", "lz4", "gzip", "deflate")
+_PREFERENCE = ("zstd", "lz4", "gzip", "deflate")
 
 
 class Decoder(Protocol):
@@ -33,16 +29,12 @@ class Encoder(Protocol):
     def finish(self) -> bytes: ...  # noqa: D102
 
 
-class Identity:
-    """No encoding."""
-
+class _PlainDecoder:
     def feed(self, chunk: bytes) -> bytes:
-        """Give the chunk back."""
         return chunk
 
-    def finish(self) -> bytes:
-        """Nothing is held."""
-        return b""
+    def finish(self) -> None:
+        return
 
 
 class _FramesDecoder:
@@ -81,19 +73,12 @@ class _FramesDecoder:
             raise raised(Code.CANNOT_DECOMPRESS, f"The {self._name} body ends before its last frame does.")
 
 
-class _BrotliDecoder:
-    def __init__(self) -> None:
-        self._stream = brotli.Decompressor()
-
+class _PlainEncoder:
     def feed(self, chunk: bytes) -> bytes:
-        try:
-            return bytes(self._stream.process(chunk))
-        except brotli.error as error:
-            raise raised(Code.CANNOT_DECOMPRESS, "Cannot decompress the br body.") from error
+        return chunk
 
-    def finish(self) -> None:
-        if not self._stream.is_finished():
-            raise raised(Code.CANNOT_DECOMPRESS, "The br body ends before its stream does.")
+    def finish(self) -> bytes:
+        return b""
 
 
 class _Lz4Encoder:
@@ -125,37 +110,14 @@ class _ZEncoder:
         return bytes(self._stream.flush())
 
 
-class _BrotliEncoder:
-    def __init__(self) -> None:
-        self._stream = brotli.Compressor(quality=1)
-
-    def feed(self, chunk: bytes) -> bytes:
-        return bytes(self._stream.process(chunk))
-
-    def finish(self) -> bytes:
-        return bytes(self._stream.finish())
-
-
-def _available(name: str) -> bool:
-    return name in _PREFERENCE and (name != "br" or brotli is not None)
-
-
 def decoder(content_encoding: str) -> Decoder:
     """The decoder for a request's Content-Encoding. Raises ClickHouseError (89) for one not known."""
     name = content_encoding.strip().lower()
     if name in {"", "identity"}:
-        return _IdentityDecoder()
-    if not _available(name):
+        return _PlainDecoder()
+    if name not in _PREFERENCE:
         raise raised(Code.UNKNOWN_COMPRESSION_METHOD, f"Unknown compression method: {name}.")
-    return _BrotliDecoder() if name == "br" else _FramesDecoder(name)
-
-
-class _IdentityDecoder:
-    def feed(self, chunk: bytes) -> bytes:
-        return chunk
-
-    def finish(self) -> None:
-        return None
+    return _FramesDecoder(name)
 
 
 def choose_encoding(accept_encoding: str) -> str:
@@ -165,17 +127,15 @@ def choose_encoding(accept_encoding: str) -> str:
     ('zstd', '')
     """
     offered = {part.split(";")[0].strip().lower() for part in accept_encoding.split(",")}
-    return next((name for name in _PREFERENCE if name in offered and _available(name)), "")
+    return next((name for name in _PREFERENCE if name in offered), "")
 
 
 def encoder(name: str) -> Encoder:
     """The encoder for a name that ``choose_encoding`` gave."""
     match name:
         case "":
-            return Identity()
+            return _PlainEncoder()
         case "lz4":
             return _Lz4Encoder()
-        case "br":
-            return _BrotliEncoder()
         case _:
             return _ZEncoder(name)

@@ -122,7 +122,6 @@ def _statistics(result: Any) -> Statistics:
 
 def _config(max_memory: int) -> str:
     return f"""<clickhouse>
-    <timezone>UTC</timezone>
     <max_server_memory_usage>{max_memory}</max_server_memory_usage>
     <mark_cache_size>{min(max_memory // 8, 1 << 30)}</mark_cache_size>
     <display_name>{escape("movierecs-local")}</display_name>

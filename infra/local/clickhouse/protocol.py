@@ -19,6 +19,7 @@ _TRANSPORT = {
 """URL parameters that speak to the interface; every other one is a setting (or ``param_…``)."""
 
 _UNSUPPORTED = ("compress", "decompress", "role")
+_FORMAT_NAME = re.compile(r"[A-Za-z0-9_]+\Z")
 _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -69,7 +70,8 @@ class QueryRequest:
     def of(cls, method: str, headers: Mapping[str, str], url: Iterable[tuple[str, str]]) -> "QueryRequest":
         """Read a request's headers (lower-case names) and URL (or form) parameters.
 
-        Raises ClickHouseError: 115 for a name that can't be a setting's, 48 for what this front doesn't speak.
+        Raises ClickHouseError: 115 for a name that can't be a setting's, 73 for one that can't be a format's, 48 for
+        what this front doesn't speak.
         """
         given = dict(url)
         for name in _UNSUPPORTED:
@@ -81,12 +83,15 @@ class QueryRequest:
         for name in settings:
             if _SETTING_NAME.match(name) is None:
                 raise raised(Code.UNKNOWN_SETTING, f"Unknown setting '{name}'.")
+        default_format = given.get("default_format", headers.get("x-clickhouse-format", "TabSeparated"))
+        if _FORMAT_NAME.match(default_format) is None:
+            raise raised(Code.UNKNOWN_FORMAT, f"Unknown format {default_format}.")
         if method in {"GET", "HEAD"}:
             settings["readonly"] = "2"  # ClickHouse's own rule: GET changes nothing
         return cls(
             query=given.get("query", "").encode(),
             database=given.get("database", headers.get("x-clickhouse-database", "")),
-            default_format=given.get("default_format", headers.get("x-clickhouse-format", "TabSeparated")),
+            default_format=default_format,
             query_id=given.get("query_id") or str(uuid.uuid4()),
             session_id=given.get("session_id", ""),
             settings=settings,
