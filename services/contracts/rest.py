@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.contracts.events import Action, EventIn
+from services.contracts.events import MAX_EVENTS_PER_REQUEST, Action, Event, EventIn
 from services.contracts.ids import ItemId, UserId
 
 MAX_K = 100
@@ -90,7 +90,7 @@ class EventsIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    events: list[EventIn]
+    events: list[EventIn] = Field(min_length=1, max_length=MAX_EVENTS_PER_REQUEST)
 
 
 class EventAccepted(_Answer):
@@ -147,3 +147,62 @@ class Problem(_Answer):
     detail: str
     request_id: str | None = None
     errors: list[FieldError] = []
+
+
+class UnconfirmedEvent(_Answer):
+    """An event that may or may not have been stored; sent again with this ``event_id`` it counts once."""
+
+    index: int = Field(description="Position in the request.")
+    event_id: UUID
+    event_time: datetime
+
+
+class PublishProblem(Problem):
+    """The broker did not acknowledge everything in time; events that are not listed were stored."""
+
+    unconfirmed: list[UnconfirmedEvent] = []
+
+
+class Liveness(_Answer):
+    """The process answers."""
+
+    status: str = "alive"
+
+
+class Readiness(_Answer):
+    """Whether this replica should get requests, and why not.
+
+    Ready means: a model is loaded, the catalogue is loaded, and the topic has been followed to its head once
+    since the start. It stays ready when Kafka or PostgreSQL go away later: lists can still be served.
+    """
+
+    ready: bool
+    checks: dict[str, bool] = Field(description="What readiness needs.")
+    details: dict[str, str | None] = Field(description="What else an operator wants to know.")
+
+
+class Erased(_Answer):
+    """The viewer's data are gone everywhere and the id stays refused."""
+
+    user_id: UserId
+    erased_at: datetime
+
+
+class ServedList(_Answer):
+    """One list that was served to a viewer."""
+
+    request_id: UUID
+    served_at: datetime
+    strategy: str
+    model_version: str
+    item_ids: list[ItemId]
+
+
+class UserExport(_Answer):
+    """Everything that is kept about one viewer, from the stores themselves."""
+
+    user_id: UserId
+    demographics: dict[str, str | int | None] | None
+    events: list[Event]
+    impressions: list[ServedList]
+    quarantined: list[str] = Field(description="Records with this viewer's key that could not be stored as events.")

@@ -24,6 +24,7 @@ USERS = "users"
 LOADED_FILES = "loaded_files"
 MODEL_VERSIONS = "model_versions"
 MODEL_PROMOTED_CHANNEL = "model_promoted"
+USER_ERASED_CHANNEL = "user_erased"
 
 FILES_EPOCH = 0
 """The epoch of rows that came from files: partition = hash of the file's content, offset = row number."""
