@@ -187,8 +187,10 @@ def test_an_ordinary_user_runs_postgres_as_itself() -> None:
     folder = Path(tempfile.mkdtemp(prefix="movierecs-nobody-"))
     os.chown(folder, nobody.pw_uid, nobody.pw_gid)
     server = PostgresServer(folder)
-    prefix = ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups", "--pdeathsig=keep"]
-    server.process.argv = [*prefix, *server.process.argv]
+    user = ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups", "--pdeathsig=keep"]
+    # Read access everywhere: root's Python and checkout may well lie in root's own home.
+    reading = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    server.process.argv = [*user, *reading, *server.process.argv]
     server.process.env["PYTHONDONTWRITEBYTECODE"] = "1"
     try:
         server.start()

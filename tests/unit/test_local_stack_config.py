@@ -14,6 +14,7 @@ from pydantic import SecretStr, ValidationError
 from infra.local.env_file import ensure_env_file
 from infra.local.environment import process_environment, service_environment
 from infra.local.kafka.broker import Broker, server_properties
+from infra.local.kafka.jars import maven_failure
 from infra.local.ports import is_free, taken_ports
 from infra.local.postgres.system_user import first_closed_folder
 from infra.local.programs import Program, programs
@@ -164,3 +165,15 @@ def test_the_broker_makes_no_topics_by_itself_and_keeps_one_replica_of_its_own()
     assert "auto.create.topics.enable=false" in lines
     assert "offsets.topic.replication.factor=1" in lines
     assert "listeners=PLAINTEXT://127.0.0.1:1,CONTROLLER://127.0.0.1:2" in lines
+
+
+def test_mavens_reason_is_told_without_its_advice() -> None:
+    output = (
+        "\x1b[0m\x1b[0m[ERROR] Could not transfer artifact kafka: connection refused -> [Help 1]\n[ERROR] \n"
+        "[ERROR] Re-run Maven using the -X switch to enable full debug logging.\n[ERROR] [Help 1] http://wiki/\n"
+    )
+    assert maven_failure(output).splitlines()[1:2] == [
+        "[ERROR] Could not transfer artifact kafka: connection refused -> [Help 1]"
+    ]
+    assert "Re-run" not in maven_failure(output)
+    assert "Maven printed nothing" in maven_failure("")

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -46,7 +47,7 @@ def ensure_jars(cache: Path, mvn: str | None) -> Path:
         ]  # fmt: skip
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode != 0 or not any(libs.glob("kafka_*.jar")):
-            raise JarsUnavailableError(_maven_failure(result.stdout + result.stderr))
+            raise JarsUnavailableError(maven_failure(result.stdout + result.stderr))
         _rename_unless_there(libs, target)
     print(f"kafka: {len(list(target.glob('*.jar')))} jars in {target}", flush=True)
     return target
@@ -61,10 +62,15 @@ def _rename_unless_there(source: Path, target: Path) -> None:
             raise
 
 
-def _maven_failure(output: str) -> str:
-    errors = [line for line in output.splitlines() if line.startswith("[ERROR]")]
-    cause = "\n".join(errors[:3] or output.splitlines()[-3:]) or "Maven printed nothing"
+def maven_failure(output: str) -> str:
+    """What Maven's output says went wrong, without its colours and its advice on how to run Maven."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in output.splitlines()]
+    errors = [line for line in lines if line.startswith("[ERROR]") and not _ADVICE.match(line)]
+    cause = "\n".join(errors[:3] or lines[-3:]) or "Maven printed nothing"
     return (
         f"Maven could not fetch Kafka's jars:\n{cause}\n"
-        "Maven needs its central repository (or a mirror named in ~/.m2/settings.xml) for this one download."
+        "It needs its central repository (or a mirror named in ~/.m2/settings.xml) for this one download."
     )
+
+
+_ADVICE = re.compile(r"\[ERROR\] *($|To see the full|Re-run Maven|For more information|\[Help)")
