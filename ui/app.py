@@ -28,10 +28,10 @@ def main() -> None:
         return
     page = st.navigation(
         [
-            st.Page("pages/for_you.py", title="For you", icon=":material/recommend:", default=True),
-            st.Page("pages/search.py", title="Search", icon=":material/search:"),
-            st.Page("pages/history.py", title="History", icon=":material/history:"),
-            st.Page("pages/film.py", title="Film", icon=":material/movie:", visibility="hidden"),
+            st.Page("screens/for_you.py", title="For you", icon=":material/recommend:", default=True),
+            st.Page("screens/search.py", title="Search", icon=":material/search:"),
+            st.Page("screens/history.py", title="History", icon=":material/history:"),
+            st.Page("screens/film.py", title="Film", icon=":material/movie:", visibility="hidden"),
         ],
         position="top",
     )

@@ -15,11 +15,11 @@ from ui.posters import bar_percent, poster
 COLUMNS = 6
 MIN_COLUMN_PIXELS = 158
 """Two columns on a telephone."""
-FILM_PAGE = "pages/film.py"
+FILM_PAGE = "screens/film.py"
 
 
 def grid(films: Sequence[Item], opinions: Mapping[ItemId, int], *, request_id: UUID | None, ranked: bool) -> None:
-    """Draw one card per film.
+    """Draw one card per film, with a link to the film's page.
 
     Args:
         films: in the order to show; bars are drawn for those with scores.
@@ -32,17 +32,24 @@ def grid(films: Sequence[Item], opinions: Mapping[ItemId, int], *, request_id: U
         for rank, film in enumerate(films, 1):
             bar = bar_percent(film.score, best) if isinstance(film, ScoredItem) else None
             with cells.cell(), st.container(key=f"card-{film.id}"):
-                _card(film, poster(film, rank=rank if ranked else None, bar=bar), opinions.get(film.id, 0), request_id)
+                card(film, opinions.get(film.id, 0), rank=rank if ranked else None, bar=bar, request_id=request_id)
+                _link(film)
 
 
-def _card(film: Item, picture: str, opinion: int, request_id: UUID | None) -> None:
-    now = session.current()
-    now.films[film.id] = film
-    st.html(picture)
+def card(
+    film: Item, opinion: int, *, rank: int | None = None, bar: int | None = None, request_id: UUID | None = None
+) -> None:
+    """Draw a film's poster and its buttons; `ui.posters.poster` explains ``rank`` and ``bar``."""
+    st.html(poster(film, rank=rank, bar=bar))
     with st.container(horizontal=True, key=f"buttons-{film.id}"):
         _button(film, Action.LIKE, "Like", "thumb_up", on=opinion > 0, request_id=request_id)
         _button(film, Action.DISLIKE, "Not for me", "thumb_down", on=opinion < 0, request_id=request_id)
         _button(film, Action.WATCH, "Seen it", "visibility", on=False, request_id=request_id)
+
+
+def _link(film: Item) -> None:
+    now = session.current()
+    now.films[film.id] = film
     st.page_link(
         FILM_PAGE,
         label="More like this",

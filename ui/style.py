@@ -3,7 +3,8 @@
 CSS = """
 <style>
 .block-container { padding: 4.4rem 2rem 4rem; max-width: 1360px; }
-h1 { font-size: 2.1rem !important; padding-bottom: 0 !important; }
+h1 { font-size: 2.1rem !important; padding-bottom: .35rem !important; }
+h3 { font-size: 1.25rem !important; padding-top: 0 !important; }
 .mr-viewer { font-size: .95rem; }
 .mr-poster {
   position: relative; aspect-ratio: 3 / 4; border-radius: 12px; overflow: hidden; color: #fff;
@@ -50,6 +51,9 @@ h1 { font-size: 2.1rem !important; padding-bottom: 0 !important; }
 [class*="st-key-card-"] { gap: .45rem; }
 [class*="st-key-card-"] button { min-height: 2.2rem; padding: .2rem .5rem; }
 [class*="st-key-buttons-"] { gap: .35rem; }
+/* On the film page each of these links leads to the page that is open; none is "the current one". */
+[class*="st-key-card-"] a { background: none !important; }
+[class*="st-key-card-"] a p { font-weight: 400 !important; font-size: .86rem; }
 
 @media (max-width: 640px) {
   .block-container { padding-left: .8rem; padding-right: .8rem; }

@@ -6,7 +6,7 @@ from services.contracts.ids import ItemId
 from services.contracts.rest import Item
 from ui import feedback, session
 from ui.api import client
-from ui.cards import grid
+from ui.cards import card, grid
 from ui.viewer import parse_id
 
 SIMILAR = 12
@@ -23,9 +23,10 @@ def main() -> None:
     _heading(film)
     feedback.undo_bar()
     opinions = now.opinions(client())
+    st.space("small")
     alone, beside = st.columns([1, 3], gap="large")
     with alone:
-        grid([film], opinions, request_id=now.request_of(film.id), ranked=False)
+        card(film, opinions.get(film.id, 0), request_id=now.request_of(film.id))
     with beside:
         st.subheader("Viewers who like it also like", anchor=False)
         similar = client().similar(film.id, SIMILAR).items

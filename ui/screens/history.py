@@ -18,7 +18,7 @@ def main() -> None:
     feedback.undo_bar()
     if not history.entries:
         st.info("Nothing yet. What you like, rate or have seen shows up here.", icon=":material/history:")
-        st.page_link("pages/for_you.py", label="To your list", icon=":material/recommend:")
+        st.page_link("screens/for_you.py", label="To your list", icon=":material/recommend:")
         return
     more = f", the latest {len(history.entries)} of them here" if history.total > len(history.entries) else ""
     st.caption(f"{history.total:,} {'film' if history.total == 1 else 'films'}{more}")

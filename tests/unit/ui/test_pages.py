@@ -1,0 +1,252 @@
+"""The pages in Streamlit's AppTest: what they draw, what they send, and how they fail."""
+
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from services.contracts.events import Action
+from services.contracts.rest import FieldError, Problem
+from tests.unit.ui.conftest import FakeService
+from tests.unit.ui.fake_api import FILMS, unavailable
+from ui.client import EVENT_ATTEMPTS
+from ui.viewer import FIRST_NEW_ID
+
+
+def films(at: AppTest) -> list[int]:
+    """The films on the page, in order."""
+    bodies = [element.proto.body for element in at.get("html")]
+    return [int(body.split('data-item="')[1].split('"')[0]) for body in bodies if "data-item" in body]
+
+
+def press(at: AppTest, key: str) -> AppTest:
+    at.button(key=key).click()
+    return at.run()
+
+
+def viewer_in_address(at: AppTest) -> int:
+    found = at.query_params["viewer"]
+    return int(found if isinstance(found, str) else found[0])
+
+
+def page_text(at: AppTest) -> str:
+    elements: list[Any] = [*at.title, *at.caption, *at.markdown, *at.info, *at.warning, *at.error]
+    return "\n".join(str(element.value) for element in elements)
+
+
+def test_the_list_is_drawn_as_cards_in_the_services_order(app: AppTest) -> None:
+    app.run()
+    assert not app.exception
+    assert films(app) == [film.id for film in FILMS[:12]]
+    assert app.title[0].value == "Popular now"
+    assert {button.label for button in app.button} >= {"Like", "Not for me", "Seen it"}
+
+
+def test_a_like_is_sent_with_the_lists_request_id_and_changes_the_list_at_once(
+    app: AppTest, service: FakeService
+) -> None:
+    app.run()
+    press(app, "like-7")
+    (event,) = service.state.events
+    assert (event.user_id, event.item_id, event.action, event.source) == (42, 7, Action.LIKE, "ui")
+    assert event.request_id == service.state.lists[0]
+    assert event.event_id is not None
+    assert 7 not in films(app)
+    assert app.title[0].value == "Because of 1 like"
+    assert [toast.value for toast in app.toast] == ["You like **Blade Runner**"]
+
+
+@pytest.mark.parametrize(
+    ("key", "action"),
+    [("dislike-3", Action.DISLIKE), ("watch-3", Action.WATCH)],
+)
+def test_the_other_buttons_send_their_action_and_the_film_leaves(
+    app: AppTest, service: FakeService, key: str, action: Action
+) -> None:
+    app.run()
+    press(app, key)
+    assert [event.action for event in service.state.events] == [action]
+    assert 3 not in films(app)
+
+
+def test_undo_withdraws_the_like_with_the_same_request_id_and_the_film_is_back(
+    app: AppTest, service: FakeService
+) -> None:
+    app.run()
+    before = films(app)
+    press(app, "like-7")
+    press(app, "undo")
+    like, unlike = service.state.events
+    assert (unlike.item_id, unlike.action, unlike.request_id) == (7, Action.UNLIKE, like.request_id)
+    assert unlike.event_id != like.event_id
+    assert films(app) == before
+    assert app.title[0].value == "Popular now"
+
+
+def test_what_cannot_be_undone_offers_no_undo(app: AppTest) -> None:
+    app.run()
+    press(app, "watch-3")
+    assert "You have seen" in page_text(app)
+    assert not [button for button in app.button if button.key == "undo"]
+
+
+def test_one_look_is_one_impression(app: AppTest, service: FakeService) -> None:
+    app.run()
+    app.run()
+    assert len(service.state.lists) == 1
+    press(app, "refresh")
+    assert len(service.state.lists) == 2
+
+
+def test_a_taste_narrows_the_list(app: AppTest) -> None:
+    app.run()
+    app.pills(key="genre").set_value("Musical").run()
+    assert not app.exception
+    assert films(app) == [film.id for film in FILMS if "Musical" in film.genres]
+
+
+def test_the_footer_names_strategy_model_and_request(app: AppTest, service: FakeService) -> None:
+    app.run()
+    footer = next(e.proto.body for e in app.get("html") if "mr-meta" in e.proto.body)
+    assert "popular" in footer
+    assert "20261121T030000Z-abcdef12" in footer
+    assert str(service.state.lists[0]) in footer
+    assert " ms" in footer
+
+
+def test_the_viewer_is_in_the_address_and_a_new_one_starts_empty(app: AppTest, service: FakeService) -> None:
+    app.run()
+    press(app, "like-7")
+    press(app, "new-viewer")
+    new = viewer_in_address(app)
+    assert new >= FIRST_NEW_ID
+    assert app.title[0].value == "Popular now"
+    press(app, "like-1")
+    assert service.state.events[-1].user_id == new
+
+
+def test_without_an_address_the_visitor_is_a_new_viewer_and_stays_so(app: AppTest) -> None:
+    app.query_params.clear()
+    app.run()
+    viewer = viewer_in_address(app)
+    assert viewer >= FIRST_NEW_ID
+    app.run()
+    assert viewer_in_address(app) == viewer
+
+
+def test_an_example_viewer_is_one_click_away(app: AppTest, service: FakeService) -> None:
+    app.run()
+    press(app, "viewer-100")
+    press(app, "like-1")
+    assert service.state.events[-1].user_id == 100
+
+
+@pytest.mark.parametrize(("typed", "viewer"), [("77", 77), ("me", 42), ("0", 42), ("9" * 30, 42)])
+def test_a_typed_id_must_be_one(app: AppTest, typed: str, viewer: int) -> None:
+    app.run()
+    app.text_input(key="viewer-id").set_value(typed)
+    next(button for button in app.button if button.label == "Watch as this viewer").click()
+    app.run()
+    assert not app.exception
+    assert viewer_in_address(app) == viewer
+    assert ("whole number" in page_text(app)) == (viewer == 42)
+
+
+def test_search_finds_films_and_a_liked_one_shows_it(app: AppTest, service: FakeService) -> None:
+    app.run()
+    app.switch_page("screens/search.py").run()
+    app.text_input(key="query").set_value("alien").run()
+    assert films(app) == [9, 32]
+    press(app, "like-9")
+    assert service.state.events[0].request_id is None
+    assert app.button(key="like-9").label == "Liked"
+    press(app, "like-9")
+    assert [event.action for event in service.state.events] == [Action.LIKE, Action.UNLIKE]
+    app.text_input(key="query").set_value("no such film").run()
+    assert "No film has such a title" in page_text(app)
+
+
+def test_the_film_page_shows_the_film_and_those_near_it(app: AppTest) -> None:
+    app.run()
+    app.query_params["item"] = "31"
+    app.switch_page("screens/film.py").run()
+    assert not app.exception
+    assert app.title[0].value == r'\<b\>A "Fake" & Bold\</b\> \*Title\*'
+    assert films(app)[0] == 31
+    assert len(films(app)) == 13
+
+
+@pytest.mark.parametrize(("item", "words"), [("999", "There is no film 999"), ("x", "Choose a film first")])
+def test_the_film_page_says_when_there_is_no_such_film(app: AppTest, item: str, words: str) -> None:
+    app.run()
+    app.query_params["item"] = item
+    app.switch_page("screens/film.py").run()
+    assert not app.exception
+    assert words in page_text(app)
+
+
+def test_the_history_lists_what_was_said_and_takes_it_back(app: AppTest, service: FakeService) -> None:
+    app.run()
+    for key in ("like-7", "dislike-3", "watch-2"):
+        press(app, key)
+    app.switch_page("screens/history.py").run()
+    text = page_text(app)
+    assert "3 films" in text
+    assert text.index("The Godfather") < text.index("Fargo") < text.index("Blade Runner"), "latest first"
+    press(app, "undo-3")
+    assert (service.state.events[-1].item_id, service.state.events[-1].action) == (3, Action.UNDISLIKE)
+    assert "withdrawn" in page_text(app)
+
+
+def test_an_empty_history_says_so(app: AppTest) -> None:
+    app.run()
+    app.switch_page("screens/history.py").run()
+    assert not app.exception
+    assert "Nothing yet" in page_text(app)
+
+
+def test_a_service_without_a_model_gets_a_kind_message_and_a_retry(app: AppTest, service: FakeService) -> None:
+    service.state.failing = [unavailable("No model has been promoted yet.")]
+    app.run()
+    assert not app.exception
+    assert "No model has been promoted yet." in app.warning[0].value
+    press(app, "retry")
+    assert not app.warning
+    assert films(app)
+
+
+def test_no_service_at_all_gets_a_kind_message(app: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INFERENCE_URL", "http://127.0.0.1:9")
+    app.run()
+    assert not app.exception
+    assert "cannot be reached" in app.warning[0].value
+    assert app.button(key="retry")
+
+
+def test_a_like_that_fails_is_told_and_nothing_else_changes(app: AppTest, service: FakeService) -> None:
+    app.run()
+    before = films(app)
+    service.state.failing = [unavailable("Kafka does not answer.")] * EVENT_ATTEMPTS
+    press(app, "like-7")
+    assert not app.exception
+    assert "Blade Runner" in app.error[0].value
+    assert "Kafka does not answer." in app.error[0].value
+    assert films(app) == before
+    assert service.state.events == []
+    app.run()
+    assert not app.error, "said once"
+
+
+def test_a_refused_like_names_the_field(app: AppTest, service: FakeService) -> None:
+    app.run()
+    wrong = FieldError(field="item_id", message="no such film")
+    service.state.failing = [Problem(title="Unprocessable", status=422, detail="1 error", errors=[wrong])]
+    press(app, "like-7")
+    assert "item_id: no such film" in app.error[0].value
+
+
+def test_a_missing_setting_is_named(app: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("INFERENCE_URL")
+    app.run()
+    assert not app.exception
+    assert "INFERENCE_URL" in app.error[0].value

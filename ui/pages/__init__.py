@@ -1,1 +1,0 @@
-"""The pages; `app` runs one of them per visit."""
