@@ -18,7 +18,7 @@ from infra.local.leftovers import kill_remaining, stack_processes
 from infra.local.ports import taken_ports
 from infra.local.programs import STORES, Program, programs
 from infra.local.settings import StackSettings
-from infra.local.supervisor import Supervisor, config_text
+from infra.local.supervisor import ProgramRefusedError, Supervisor, config_text
 
 
 class StackError(RuntimeError):
@@ -56,8 +56,11 @@ class Stack:
                 self._prepare_files(missing)
                 if self.supervisor.pid() is None:
                     self._start_supervisord()
-                for program in missing:
-                    self.supervisor.start(program.name)
+                try:
+                    for program in missing:
+                        self.supervisor.start(program.name)
+                except ProgramRefusedError as error:
+                    raise StackError(str(error)) from error
             self._wait_until_ready(wanted, timeout_seconds)
 
     def down(self, timeout_seconds: float = 90) -> list[str]:

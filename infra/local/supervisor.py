@@ -85,6 +85,10 @@ def _escape(value: str) -> str:
     return value.replace("%", "%%")
 
 
+class ProgramRefusedError(RuntimeError):
+    """supervisord would not even try to start a program: its file may not be executed, say."""
+
+
 @dataclass(frozen=True)
 class ProgramState:
     """What supervisord says of a program. `pid` is 0 when it does not run."""
@@ -148,8 +152,11 @@ class Supervisor:
         }
 
     def start(self, name: str) -> None:
-        """Ask for a start; returns at once, `states` tells how it goes."""
-        self._rpc.startProcess(name, False)
+        """Ask for a start; returns at once, `states` tells how it goes. Raises ProgramRefusedError."""
+        try:
+            self._rpc.startProcess(name, False)
+        except xmlrpc.client.Fault as fault:
+            raise ProgramRefusedError(f"{name} cannot be started: {fault.faultString}") from fault
 
     def stop(self, name: str) -> None:
         """Ask for a stop; returns at once, `states` tells how it goes."""
