@@ -21,12 +21,16 @@ EXIT_USAGE = 2
 """Arguments or settings are wrong: the same argv cannot succeed later."""
 EXIT_GATE_REFUSED = 3
 """The gate has looked at the model and refused it: a verdict, not an accident."""
+EXIT_NOT_ENOUGH_DATA = 4
+"""There is too little to train on yet."""
 FINAL = {
     EXIT_USAGE: "its arguments or settings are wrong",
     EXIT_GATE_REFUSED: "the gate refused the model, and the old one goes on serving",
+    EXIT_NOT_ENOUGH_DATA: "there is not enough data to train on",
 }
-"""Exit statuses after which trying again changes nothing."""
+"""Exit statuses (of ``python -m services.trainer --help``) after which trying again changes nothing."""
 GRACE_SECONDS = 15
+MAX_NAME = 180
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -38,16 +42,17 @@ def filesystem_safe(run_id: str) -> str:
     >>> filesystem_safe("scheduled__2026-11-21T03:00:00+00:00")
     'scheduled__2026-11-21T03-00-00-00-00-6048c48a'
     """
-    safe = re.sub(r"[^A-Za-z0-9_.]+", "-", run_id).lstrip("-.")
+    safe = re.sub(r"[^A-Za-z0-9_.]+", "-", run_id).lstrip("-.")[:MAX_NAME]
     return safe if safe == run_id else f"{safe}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
 
 
 class TrainerOperator(BaseOperator):
     """Run ``$TRAINER_COMMAND <step> --run-id <of the DAG run>`` in the project's folder.
 
-    The process inherits the environment and is ended with the task. Its standard output is logged
-    line by line; the last line that is a JSON object with a ``version`` makes that version the
-    task's XCom. A final exit status (`FINAL`) fails the task without retries, any other is retried.
+    The process inherits the environment and the task's standard error, and is ended with the task.
+    Its standard output is logged line by line; the last line that is a JSON object with a
+    ``version`` makes that version the task's XCom. A final exit status (`FINAL`) fails the task
+    without retries, any other is retried.
     """
 
     def __init__(self, *, step: str, force_param: str | None = None, **kwargs: Any) -> None:
@@ -71,9 +76,7 @@ class TrainerOperator(BaseOperator):
 
     def _run(self, argv: Sequence[str]) -> tuple[int, str | None]:
         version = None
-        with subprocess.Popen(
-            argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=PROJECT, start_new_session=True
-        ) as process:
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd=PROJECT, start_new_session=True) as process:
             self._process = process
             try:
                 for line in process.stdout or ():

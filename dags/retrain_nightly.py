@@ -2,7 +2,7 @@
 
 | task | what it does | when it fails |
 |---|---|---|
-| `check_data` | stores answer, enough signals, the audit has no gap | retried, then red: nothing was changed |
+| `check_data` | stores answer, enough signals, the audit has no gap | retried; too little data: red at once |
 | `extract` | signals → arrays of this run | retried; a complete extract is kept |
 | `train` | iALS and popularity | retried |
 | `evaluate` | time split, full catalogue, beside popularity and the champion | retried |

@@ -134,6 +134,13 @@ def test_a_refused_gate_fails_the_run_at_once_and_leaves_the_replicas_alone(
     assert all(replica.calls == [] for replica, _ in replicas)
 
 
+@pytest.mark.parametrize(("step", "status"), [("check", 4), ("extract", 2)])
+def test_what_trying_again_cannot_mend_is_not_tried_again(run_dag: Any, step: str, status: int) -> None:
+    outcome = run_dag(planned={step: [status] * 4})
+    assert outcome.state == "failed"
+    assert [argv[0] for argv in outcome.argv] == STEPS[: STEPS.index(step) + 1]
+
+
 def test_a_step_that_fails_once_is_tried_again_and_the_run_goes_on(run_dag: Any) -> None:
     outcome = run_dag(planned={"extract": [1]})
     assert [argv[0] for argv in outcome.argv] == ["check", "extract", "extract", *STEPS[2:]]
