@@ -38,7 +38,7 @@ class TrainingData:
     def matrix(self) -> sparse.csr_matrix:
         """Return the signed weights as (users, items)."""
         shape = (len(self.user_ids), len(self.item_ids))
-        return sparse.csr_matrix((self.weight, (self.user_index, self.item_index)), shape=shape)
+        return sparse.csr_matrix((self.weight, (self.user_index, self.item_index)), shape=shape)  # type: ignore[no-untyped-call]
 
     def rectools(self, *, positive_only: bool) -> Dataset:
         """Return RecTools' view of the data, internal ids equal to the positions on our axes.
@@ -98,7 +98,7 @@ def seen_matrix(history: History, user_ids: NDArray[np.int64], item_ids: NDArray
     kept = np.isin(users, user_ids) & np.isin(history.item_ids, item_ids)
     rows, columns = np.searchsorted(user_ids, users[kept]), np.searchsorted(item_ids, history.item_ids[kept])
     shape = (len(user_ids), len(item_ids))
-    return sparse.csr_matrix((np.ones(len(rows), np.int8), (rows, columns)), shape=shape)
+    return sparse.csr_matrix((np.ones(len(rows), np.int8), (rows, columns)), shape=shape)  # type: ignore[no-untyped-call]
 
 
 def liked(history: History, parameters: ConfidenceParameters) -> pd.DataFrame:

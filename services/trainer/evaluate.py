@@ -85,9 +85,7 @@ def by_factors(factors: Factors) -> Scorer:
     return lambda users: factors.users[users] @ factors.items.T
 
 
-def top_k(
-    score: Scorer, users: NDArray[np.int64], data: TrainingData, seen: sparse.csr_matrix, k: int
-) -> pd.DataFrame:
+def top_k(score: Scorer, users: NDArray[np.int64], data: TrainingData, seen: sparse.csr_matrix, k: int) -> pd.DataFrame:
     """Return the k best unseen items of each user, as RecTools' (user_id, item_id, rank) rows.
 
     Args:

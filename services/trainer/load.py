@@ -1,4 +1,4 @@
-"""Loads a MovieLens data set: catalogue and users into PostgreSQL, ratings as events into ClickHouse. Safe to run again."""
+"""Loads a MovieLens data set: films and users into PostgreSQL, ratings as events into ClickHouse. Safe to run again."""
 
 import logging
 import sys

@@ -60,7 +60,7 @@ def train_ials(data: TrainingData, recipe: Recipe, *, progress: bool = False) ->
     RecTools hands weights through as they are. BLAS must run on one thread (see `__main__`).
     """
     model = ImplicitALSWrapperModel(
-        AlternatingLeastSquares(
+        AlternatingLeastSquares(  # type: ignore[no-untyped-call]
             factors=recipe.factors,
             alpha=recipe.alpha,
             regularization=recipe.regularization_on(data),

@@ -133,13 +133,17 @@ def _parsed(
     parsed = []
     for line, row in _rows(path, separator, header=header):
         try:
-            if len(row) != fields:
-                raise ValueError(f"{len(row)} fields instead of {fields}")
-            parsed.append(parse(row))
+            parsed.append(parse(_exactly(fields, row)))
         except (ValueError, KeyError, IndexError) as error:
             reason = f"unknown code {error}" if isinstance(error, KeyError | IndexError) else error
             raise MovieLensError(f"{path}, line {line}: {reason}") from error
     return parsed
+
+
+def _exactly(fields: int, row: list[str]) -> list[str]:
+    if len(row) != fields:
+        raise ValueError(f"{len(row)} fields instead of {fields}")
+    return row
 
 
 def _rows(path: Path, separator: str, *, header: bool) -> Iterator[tuple[int, list[str]]]:

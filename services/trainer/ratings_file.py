@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.csv
 from numpy.typing import NDArray
 
+_csv: Any = pyarrow.csv  # a C extension without types
+
 BLOCK_BYTES = 16 * 2**20
 _COLUMNS = ("user_id", "item_id", "rating", "timestamp")
 _TYPES = {"user_id": pa.int64(), "item_id": pa.int64(), "rating": pa.float32(), "timestamp": pa.float64()}
@@ -77,16 +79,16 @@ class RatingsFile:
 
     def _reader(self) -> Any:
         # Arrow takes one character: "::" is a ":" with an empty field after it.
-        names = list(_COLUMNS) if self.separator != "::" else ["user_id", "", "item_id", " ", "rating", "  ", "timestamp"]
-        return pyarrow.csv.open_csv(
+        names = (
+            list(_COLUMNS) if self.separator != "::" else ["user_id", "", "item_id", " ", "rating", "  ", "timestamp"]
+        )
+        return _csv.open_csv(
             self.path,
-            read_options=pyarrow.csv.ReadOptions(
+            read_options=_csv.ReadOptions(
                 column_names=names, skip_rows=int(self.header), block_size=BLOCK_BYTES, use_threads=False
             ),
-            parse_options=pyarrow.csv.ParseOptions(delimiter=self.separator[0], quote_char=False),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types=_TYPES, include_columns=list(_COLUMNS), null_values=[]
-            ),
+            parse_options=_csv.ParseOptions(delimiter=self.separator[0], quote_char=False),
+            convert_options=_csv.ConvertOptions(column_types=_TYPES, include_columns=list(_COLUMNS), null_values=[]),
         )
 
     def _check(self, block: RatingsBlock) -> None:

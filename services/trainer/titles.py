@@ -3,9 +3,8 @@
 import re
 
 _YEAR = re.compile(r"^(?P<title>.*?)\s*\((?P<year>(?:18|19|20)\d{2})(?:[-–](?:(?:18|19|20)\d{2})?)?\)\s*$")
-_TRAILING_ARTICLE = re.compile(
-    r"^(?P<rest>.+), (?P<article>The|An|A|Les|Le|La|L'|Los|Las|El|Lo|Il|I|Gli|Der|Die|Das|Ein|Eine|Un|Une|Una|Den|Det|De|Os|O)$"
-)
+_ARTICLES = "The An A Les Le La L' Los Las El Lo Il I Gli Der Die Das Ein Eine Un Une Una Den Det De Os O"
+_TRAILING_ARTICLE = re.compile(rf"^(?P<rest>.+), (?P<article>{'|'.join(_ARTICLES.split())})$")
 _PARENTHESIS = re.compile(r"\(([^()]*)\)")
 
 

@@ -1,0 +1,188 @@
+"""The model registry in PostgreSQL: which bundles there are, and which one is served.
+
+At most one version is the champion. Every change of champion is one transaction that also notifies
+the channel `MODEL_PROMOTED_CHANNEL` with the new champion's version as payload; PostgreSQL delivers it on commit.
+Functions take a connection that is not inside a transaction, and leave it so.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from psycopg import Connection, sql
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from services.contracts.bundle import Manifest
+from services.contracts.tables import MODEL_PROMOTED_CHANNEL, MODEL_VERSIONS
+
+
+class RegistryError(Exception):
+    """The registry cannot do what was asked; the message names the version and the reason."""
+
+
+class Stage(StrEnum):
+    """Where a version stands."""
+
+    CANDIDATE = "candidate"
+    CHAMPION = "champion"
+    ARCHIVED = "archived"
+    """Was the champion once."""
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One row of the registry, without its manifest."""
+
+    version: str
+    run_id: str
+    stage: Stage
+    metrics: dict[str, float]
+    created_at: datetime
+    promoted_at: datetime | None
+    """When it last became the champion."""
+    reason: str | None
+    """Why it has its stage."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stage", Stage(self.stage))
+
+
+_COLUMNS = sql.SQL("version, run_id, stage, metrics, created_at, promoted_at, reason")
+_TABLE = sql.Identifier(MODEL_VERSIONS)
+
+
+def register(connection: Connection[Any], manifest: Manifest) -> None:
+    """Add a bundle as a candidate; does nothing if its version is there.
+
+    Raises:
+        RegistryError: another version of the same run is there.
+    """
+    statement = sql.SQL(
+        "INSERT INTO {} (version, run_id, metrics, manifest, created_at) VALUES (%s, %s, %s, %s, %s)"
+        " ON CONFLICT DO NOTHING"
+    ).format(_TABLE)
+    content = manifest.model_dump(mode="json", exclude={"metrics"})
+    row = (manifest.version, manifest.run_id, Jsonb(manifest.metrics), Jsonb(content), manifest.created_at)
+    with connection.transaction():
+        connection.execute(statement, row)
+        registered = _select(connection, "WHERE run_id = %s", manifest.run_id)
+        if [found.version for found in registered] != [manifest.version]:
+            raise RegistryError(f"{manifest.version}: run {manifest.run_id} has made {registered[0].version} already")
+
+
+def champion(connection: Connection[Any]) -> ModelVersion | None:
+    """Return the version to serve, or None before the first promotion."""
+    with connection.transaction():
+        return next(iter(_select(connection, "WHERE stage = %s", Stage.CHAMPION)), None)
+
+
+def version_of_run(connection: Connection[Any], run_id: str) -> ModelVersion | None:
+    """Return the version that a run has published, if it has."""
+    with connection.transaction():
+        return next(iter(_select(connection, "WHERE run_id = %s", run_id)), None)
+
+
+def versions(connection: Connection[Any], limit: int = 50) -> list[ModelVersion]:
+    """Return the newest versions, latest first."""
+    with connection.transaction():
+        return _select(connection, "ORDER BY created_at DESC, version DESC LIMIT %s", limit)
+
+
+def manifest_of(connection: Connection[Any], version: str) -> Manifest:
+    """Return the manifest as it was registered, without its metrics.
+
+    Raises:
+        RegistryError: there is no such version.
+    """
+    with connection.transaction():
+        query = sql.SQL("SELECT manifest FROM {} WHERE version = %s").format(_TABLE)
+        found = connection.execute(query, (version,)).fetchone()
+    if found is None:
+        raise RegistryError(f"{version}: no such version")
+    return Manifest.model_validate(found[0])
+
+
+def promote(connection: Connection[Any], version: str, reason: str) -> ModelVersion:
+    """Make a version the champion, archive the one before, and notify, all in one transaction.
+
+    Promoting the champion again changes nothing but notifies again. Two promotions at once happen
+    one after the other: the later one wins, and archives the earlier.
+
+    Raises:
+        RegistryError: there is no such version.
+    """
+    with connection.transaction():
+        _lock(connection)
+        return _promote(connection, version, reason)
+
+
+def rollback(connection: Connection[Any], to: str | None, reason: str) -> ModelVersion:
+    """Make an earlier champion the champion again: ``to``, or else the one that was archived last.
+
+    Versions that were rolled back themselves are passed over, so that rolling back twice goes back two steps.
+
+    Raises:
+        RegistryError: ``to`` is unknown or was never the champion, or there is no earlier champion.
+    """
+    with connection.transaction():
+        _lock(connection)
+        if to is None:
+            earlier = _select(
+                connection, "WHERE stage = %s AND reason IS DISTINCT FROM %s ORDER BY promoted_at DESC LIMIT 1",
+                Stage.ARCHIVED, _ROLLED_BACK,
+            )  # fmt: skip
+            if not earlier:
+                raise RegistryError("there is no earlier champion to roll back to")
+            target = earlier[0].version
+        else:
+            found = _select(connection, "WHERE version = %s", to)
+            if not found or found[0].stage not in (Stage.ARCHIVED, Stage.CHAMPION):
+                raise RegistryError(f"{to}: not an earlier champion ({found[0].stage if found else 'unknown'})")
+            target = to
+        return _promote(connection, target, reason, archived_because=_ROLLED_BACK)
+
+
+def reject(connection: Connection[Any], version: str, reason: str) -> None:
+    """Mark a candidate as refused, with the reason.
+
+    Raises:
+        RegistryError: there is no candidate of that version.
+    """
+    statement = sql.SQL("UPDATE {} SET stage = %s, reason = %s WHERE version = %s AND stage IN (%s, %s)").format(_TABLE)
+    with connection.transaction():
+        values = (Stage.REJECTED, reason, version, Stage.CANDIDATE, Stage.REJECTED)
+        if connection.execute(statement, values).rowcount == 0:
+            raise RegistryError(f"{version}: not a candidate")
+
+
+_ROLLED_BACK = "rolled back"
+
+
+def _promote(
+    connection: Connection[Any], version: str, reason: str, archived_because: str = "replaced"
+) -> ModelVersion:
+    archive = sql.SQL("UPDATE {} SET stage = %s, reason = %s WHERE stage = %s AND version <> %s").format(_TABLE)
+    connection.execute(archive, (Stage.ARCHIVED, archived_because, Stage.CHAMPION, version))
+    # clock_timestamp: of two promotions the later one has the later time, whenever its transaction began.
+    crown = sql.SQL(
+        "UPDATE {} SET stage = %s, reason = %s,"
+        " promoted_at = CASE WHEN stage = %s THEN promoted_at ELSE clock_timestamp() END WHERE version = %s"
+    ).format(_TABLE)
+    if connection.execute(crown, (Stage.CHAMPION, reason, Stage.CHAMPION, version)).rowcount == 0:
+        raise RegistryError(f"{version}: no such version")
+    connection.execute("SELECT pg_notify(%s, %s)", (MODEL_PROMOTED_CHANNEL, version))
+    return _select(connection, "WHERE version = %s", version)[0]
+
+
+def _lock(connection: Connection[Any]) -> None:
+    # Readers go on; only another change of champion waits.
+    connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(_TABLE))
+
+
+def _select(connection: Connection[Any], condition: str, *values: object) -> list[ModelVersion]:
+    query = sql.SQL("SELECT {} FROM {} ").format(_COLUMNS, _TABLE) + sql.SQL(condition)
+    with connection.cursor(row_factory=class_row(ModelVersion)) as cursor:
+        return cursor.execute(query, values).fetchall()

@@ -1,0 +1,217 @@
+"""The trainer's command line: ``python -m services.trainer STEP --run-id ID``.
+
+Steps of a run, in order: check, extract, train, evaluate, publish, promote; ``run`` does all of them.
+Each is safe to run again with the same run id, and does nothing when it is complete already.
+Beside them: load (MovieLens), versions, rollback.
+
+Output: JSON log lines on stdout; the last line is the step's result, with the key ``version`` once
+there is one. Progress bars go to stderr.
+
+Exit status:
+  0  done
+  1  something failed that may succeed when tried again: a store does not answer, events are missing
+  2  arguments, settings or files are wrong: trying again changes nothing
+  3  the gate refused the model; the champion goes on serving
+  4  not enough data to train on
+"""
+
+import argparse
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from services.common import clickhouse, kafka, postgres, registry
+from services.common.registry import ModelVersion, RegistryError
+from services.common.settings import SettingsError
+from services.common.telemetry import configure_logging
+from services.common.waiting import wait_for
+from services.trainer import steps
+from services.trainer.load import load
+from services.trainer.ratings_file import MovieLensError
+from services.trainer.run import Run, RunError
+from services.trainer.settings import LoadSettings, RegistrySettings, TrainerSettings
+from services.trainer.steps import GateRefusedError, NotEnoughDataError, Stores
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_GATE_REFUSED, EXIT_NOT_ENOUGH_DATA = range(5)
+_WAIT_FOR_STORES_SECONDS = 60
+
+log = logging.getLogger("services.trainer")
+Answer = dict[str, Any]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, run the step, and translate errors into exit status."""
+    options = _parser().parse_args(argv)
+    try:
+        # BLAS on several threads beside implicit's own makes training many times slower.
+        with threadpool_limits(limits=1, user_api="blas"):  # type: ignore[no-untyped-call]
+            answer = options.command(options)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return EXIT_USAGE
+    except (MovieLensError, RunError, RegistryError) as error:
+        log.error("%s", error)  # noqa: TRY400 - the message is the point
+        return EXIT_USAGE
+    except GateRefusedError as error:
+        log.error("the gate refused the model: %s", error)  # noqa: TRY400
+        return EXIT_GATE_REFUSED
+    except NotEnoughDataError as error:
+        log.error("not enough data: %s", error)  # noqa: TRY400
+        return EXIT_NOT_ENOUGH_DATA
+    except Exception:
+        log.exception("%s failed", options.name)
+        return EXIT_FAILED
+    print(json.dumps({"step": options.name, **answer}, default=str), flush=True)
+    return EXIT_OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m services.trainer", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="name", required=True, metavar="STEP")
+
+    def add(name: str, command: Callable[[argparse.Namespace], Answer]) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
+        sub.set_defaults(command=command)
+        return sub
+
+    for name, command in _STEPS.items():
+        sub = add(name, command)
+        sub.add_argument("--run-id", required=name != "run", default=f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}")
+        if name in ("promote", "run"):
+            sub.add_argument("--force", action="store_true", help="promote whatever the gate says")
+    add("load", _load).add_argument("--movielens", type=Path, required=True, help="folder with the data set")
+    add("versions", _versions)
+    add("rollback", _rollback).add_argument("--to", metavar="VERSION", help="an earlier champion, not the last one")
+    return parser
+
+
+def _check(options: argparse.Namespace) -> Answer:
+    """Reach every store and say whether there is enough to train on."""
+    return _with_stores(options, lambda run, settings, stores: {**steps.check(settings, stores)})
+
+
+def _extract(options: argparse.Namespace) -> Answer:
+    """Copy all signals out of ClickHouse, once they are complete."""
+    return _with_stores(
+        options, lambda run, settings, stores: steps.extract(run, settings, stores).model_dump(mode="json")
+    )
+
+
+def _train(options: argparse.Namespace) -> Answer:
+    """Train the model to serve on the extract."""
+    settings = _trainer_settings()
+    run = Run(settings.runs_dir, options.run_id)
+    return {"run_id": run.run_id, **steps.train(run, settings).model_dump(mode="json")}
+
+
+def _evaluate(options: argparse.Namespace) -> Answer:
+    """Measure the recipe on a time split of the extract."""
+    return _with_stores(
+        options, lambda run, settings, stores: steps.measure(run, settings, stores).model_dump(mode="json")
+    )
+
+
+def _publish(options: argparse.Namespace) -> Answer:
+    """Write the bundle and register it as a candidate."""
+    return _with_stores(
+        options, lambda run, settings, stores: steps.publish_bundle(run, settings, stores).model_dump(mode="json")
+    )
+
+
+def _promote(options: argparse.Namespace) -> Answer:
+    """Make the model the champion, if the gate agrees."""
+    return _with_stores(
+        options, lambda run, settings, stores: _row(steps.promote(run, settings, stores, force=options.force))
+    )
+
+
+def _run(options: argparse.Namespace) -> Answer:
+    """Do all steps, from check to promote."""
+    answer: Answer = {}
+    for name, step in _STEPS.items():
+        if name == "run":
+            continue
+        started = time.perf_counter()
+        answer = step(options)
+        log.info("%s is done", name, extra={"seconds": round(time.perf_counter() - started, 3), "result": answer})
+    return answer
+
+
+_STEPS: dict[str, Callable[[argparse.Namespace], Answer]] = {
+    "check": _check,
+    "extract": _extract,
+    "train": _train,
+    "evaluate": _evaluate,
+    "publish": _publish,
+    "promote": _promote,
+    "run": _run,
+}
+
+
+def _load(options: argparse.Namespace) -> Answer:
+    """Load a MovieLens data set: catalogue, users and ratings."""
+    settings = LoadSettings.from_environment()
+    configure_logging("trainer", settings.log_level)
+    with closing(_postgres(settings)) as connection, closing(_clickhouse(settings)) as client:
+        return asdict(load(options.movielens, connection, client))
+
+
+def _versions(_: argparse.Namespace) -> Answer:
+    """List the registry's newest versions."""
+    settings = RegistrySettings.from_environment()
+    configure_logging("trainer", settings.log_level)
+    with closing(_postgres(settings)) as connection:
+        return {"versions": [_row(version) for version in registry.versions(connection)]}
+
+
+def _rollback(options: argparse.Namespace) -> Answer:
+    """Make an earlier champion the champion again."""
+    settings = RegistrySettings.from_environment()
+    configure_logging("trainer", settings.log_level)
+    with closing(_postgres(settings)) as connection:
+        return _row(registry.rollback(connection, options.to, "rollback by command"))
+
+
+def _with_stores(options: argparse.Namespace, step: Callable[[Run, TrainerSettings, Stores], Answer]) -> Answer:
+    settings = _trainer_settings()
+    run = Run(settings.runs_dir, options.run_id)
+    with closing(_postgres(settings)) as connection, closing(_clickhouse(settings)) as client:
+        stores = Stores(connection, client, kafka.admin(settings.kafka_bootstrap_servers))
+        return {"run_id": run.run_id, **step(run, settings, stores)}
+
+
+def _trainer_settings() -> TrainerSettings:
+    settings = TrainerSettings.from_environment()
+    configure_logging("trainer", settings.log_level)
+    return settings
+
+
+def _postgres(settings: RegistrySettings | LoadSettings | TrainerSettings) -> Any:
+    return wait_for(
+        "PostgreSQL", lambda: postgres.connect(settings.postgres_dsn), timeout_seconds=_WAIT_FOR_STORES_SECONDS
+    )
+
+
+def _clickhouse(settings: LoadSettings | TrainerSettings) -> Any:
+    return wait_for(
+        "ClickHouse", lambda: clickhouse.connect(settings.clickhouse_url), timeout_seconds=_WAIT_FOR_STORES_SECONDS
+    )
+
+
+def _row(version: ModelVersion) -> Answer:
+    return asdict(version)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

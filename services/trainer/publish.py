@@ -1,0 +1,122 @@
+"""Makes a bundle out of a trained model and the history it was trained on. Pure but for `write_bundle`'s caller."""
+
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.contracts.bundle import Canary, Manifest
+from services.trainer.models import Factors
+from services.trainer.run import Evaluated, Extracted, Trained
+from services.trainer.signals import History
+
+CANARIES = 5
+CANARY_ITEMS = 10
+_CANARY_CANDIDATES = 500
+
+
+def bundle_arrays(
+    history: History,
+    *,
+    item_ids: NDArray[np.int64],
+    factors: Factors,
+    popularity: NDArray[np.float32],
+    popularity_recent: NDArray[np.float32],
+    item_genres: NDArray[np.uint8],
+) -> dict[str, NDArray[Any]]:
+    """Return the arrays of the bundle, named as `services.contracts.bundle.ARRAYS` says."""
+    return {
+        "item_ids": item_ids,
+        "user_ids": history.user_ids,
+        "item_factors": factors.items,
+        "user_factors": factors.users,
+        "popularity": popularity,
+        "popularity_recent": popularity_recent,
+        "genre_popularity": (popularity * item_genres.T).astype(np.float32),
+        "item_genres": item_genres,
+        "history_indptr": history.indptr,
+        "history_item_ids": history.item_ids,
+        "history_opinion": history.opinion,
+        "history_rating": history.rating,
+        "history_watched": history.watched,
+        "history_versions": history.versions,
+    }
+
+
+def canaries(user_ids: NDArray[np.int64], item_ids: NDArray[np.int64], factors: Factors) -> list[Canary]:
+    """Return lists that any replica must reproduce, seen films left in.
+
+    Of up to 500 users those are taken whose best eleven scores lie furthest apart, relative to the
+    greatest: another machine's rounding cannot change the order of theirs.
+    """
+    count = min(CANARY_ITEMS, len(item_ids))
+    with_factors = np.flatnonzero(np.any(factors.users != 0, axis=1))
+    sample = with_factors[np.linspace(0, len(with_factors) - 1, min(_CANARY_CANDIDATES, len(with_factors)), dtype=int)]
+    if len(sample) == 0:
+        return []
+    scores = factors.users[sample] @ factors.items.T
+    order = np.argsort(-scores, axis=1, kind="stable")
+    best = np.take_along_axis(scores, order[:, : count + 1], axis=1)
+    gaps = np.min(-np.diff(best, axis=1), axis=1, initial=np.inf) / np.maximum(np.abs(best).max(axis=1), 1e-9)
+    clearest = np.sort(np.argsort(-gaps, kind="stable")[:CANARIES])
+    return [
+        Canary(user_id=int(user_ids[sample[row]]), item_ids=[int(item) for item in item_ids[order[row, :count]]])
+        for row in clearest
+    ]
+
+
+def manifest(
+    run_id: str,
+    *,
+    version: str,
+    code_revision: str,
+    extracted: Extracted,
+    trained: Trained,
+    evaluated: Evaluated,
+    history: History,
+    genres: list[str],
+    canary_lists: list[Canary],
+) -> Manifest:
+    """Return the bundle's manifest; `write_bundle` fills in the files."""
+    times = history.time_us
+    recipe = trained.recipe
+    return Manifest(
+        version=version,
+        created_at=trained.trained_at,
+        code_revision=code_revision,
+        run_id=run_id,
+        data_from=_time(times.min()) if len(times) else None,
+        data_until=_time(times.max()) if len(times) else None,
+        rows={
+            "signals": extracted.signals,
+            "history": len(history),
+            "users": trained.users,
+            "items": trained.items,
+            "positives": trained.positives,
+        },
+        topic_id=extracted.topic_id,
+        offsets=extracted.offsets,
+        factors=recipe.factors,
+        regularization=trained.regularization,
+        alpha=recipe.alpha,
+        confidence=recipe.confidence,
+        parameters={
+            "recent_days": recipe.recent_days,
+            "recipe": recipe.model_dump(mode="json"),
+            "train_seconds": round(trained.seconds, 3),
+        },
+        genres=genres,
+        metrics={
+            f"{model}_{metric}": value
+            for model, values in evaluated.metrics.items()
+            for metric, value in values.items()
+        }
+        | {"evaluated_users": float(evaluated.users)},
+        canaries=canary_lists,
+        files={},
+    )
+
+
+def _time(microseconds: np.uint64) -> datetime:
+    return datetime.fromtimestamp(int(microseconds) / 1e6, timezone.utc)

@@ -1,0 +1,134 @@
+"""The folder of one run: arrays and one JSON result per step. A step whose result is there is complete."""
+
+import hashlib
+import os
+import re
+import shutil
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from services.trainer.models import Recipe
+
+_SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}")
+
+
+class RunError(Exception):
+    """The run cannot go on; the message says what is missing and which step makes it."""
+
+
+class Result(BaseModel):
+    """What a step leaves behind."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Extracted(Result):
+    """Result of `extract`."""
+
+    signals: int
+    topic_id: str | None
+    offsets: dict[int, int]
+    extracted_at: AwareDatetime
+
+
+class Trained(Result):
+    """Result of `train`: what the model in `Run.model` was made with and from."""
+
+    recipe: Recipe
+    regularization: float
+    users: int
+    items: int
+    positives: int
+    trained_at: AwareDatetime
+    seconds: float
+
+
+class Evaluated(Result):
+    """Result of `evaluate`: per model its metrics on the run's own time split."""
+
+    users: int
+    metrics: dict[str, dict[str, float]]
+    champion: str | None
+    """Version whose recipe was measured as "champion"."""
+
+
+class Published(Result):
+    """Result of `publish`."""
+
+    version: str
+
+
+R = TypeVar("R", bound=Result)
+
+
+class Run:
+    """One run's folder below ``runs_dir``.
+
+    Raises:
+        RunError: the run id is not safe as a folder's name.
+    """
+
+    def __init__(self, runs_dir: Path, run_id: str) -> None:
+        if not _SAFE.fullmatch(run_id):
+            raise RunError(f"run id {run_id!r}: letters, digits and _ . + - only, at most 200, not starting with a dot")
+        self.run_id = run_id
+        self.folder = runs_dir / run_id
+
+    @property
+    def extract(self) -> Path:
+        """The extract's columns."""
+        return self.folder / "extract"
+
+    @property
+    def model(self) -> Path:
+        """The trained arrays."""
+        return self.folder / "model"
+
+    def result(self, kind: type[R]) -> R | None:
+        """Return a step's result, None before it is complete."""
+        try:
+            return kind.model_validate_json(self._path(kind).read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def need(self, kind: type[R], step: str) -> R:
+        """Return a step's result.
+
+        Raises:
+            RunError: the step has not been run.
+        """
+        found = self.result(kind)
+        if found is None:
+            raise RunError(f"run {self.run_id}: run the step `{step}` first")
+        return found
+
+    def complete(self, result: Result) -> None:
+        """Write a step's result, atomically and last."""
+        path = self._path(type(result))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staging = path.with_suffix(".tmp")
+        with staging.open("w") as file:
+            file.write(result.model_dump_json(indent=2))
+            file.flush()
+            os.fsync(file.fileno())
+        staging.rename(path)
+
+    def discard_arrays(self) -> None:
+        """Free the disk; the results stay, so that every step still knows that it is complete."""
+        for folder in (self.extract, self.model):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def version(self, trained_at: datetime) -> str:
+        """Return the version's name: time of training, then a hash of the run id. The same whenever it is asked for.
+
+        >>> Run(Path("runs"), "nightly").version(datetime(2026, 11, 21, 3, 45, tzinfo=timezone.utc))
+        '20261121T034500Z-2a3b62b5'
+        """
+        stamp = trained_at.astimezone(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        return f"{stamp}-{hashlib.sha256(self.run_id.encode()).hexdigest()[:8]}"
+
+    def _path(self, kind: type[Result]) -> Path:
+        return self.folder / f"{kind.__name__.lower()}.json"

@@ -1,0 +1,57 @@
+"""What the trainer reads from the environment."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from services.common.settings import ClickHouseSettings, KafkaSettings, LogSettings, ModelSettings, PostgresSettings
+from services.contracts.bundle import ConfidenceParameters
+from services.trainer.gate import GateLimits
+from services.trainer.models import Recipe
+
+
+class TrainerSettings(KafkaSettings, ClickHouseSettings, PostgresSettings, ModelSettings, LogSettings):
+    """Addresses, folders, the recipe, the split and the gate's limits."""
+
+    runs_dir: Path = Field(description="Where each run keeps its intermediate results.")
+    code_revision: str = Field(default="unknown", description="Recorded in the bundle's manifest.")
+
+    trainer_factors: int = Field(default=128, ge=1, description="Factors of iALS.")
+    trainer_alpha: float = Field(default=3.0, gt=0, description="Confidence of a positive of weight 1.")
+    trainer_regularization: float | None = Field(
+        default=None, ge=0, description="Regularization of iALS; unset: grows with the number of positives."
+    )
+    trainer_iterations: int = Field(default=15, ge=1, description="Iterations of iALS.")
+    trainer_seed: int = Field(default=42, description="Seed of the first factors.")
+    trainer_recent_days: int = Field(default=7, ge=1, description='What "recent" means in recent popularity.')
+    trainer_confidence: ConfidenceParameters = Field(
+        default=ConfidenceParameters(), description="JSON: the weight of each signal."
+    )
+    trainer_test_share: float = Field(
+        default=0.2, gt=0, lt=1, description="Share of the signals, the latest, that models are measured on."
+    )
+    trainer_min_positives: int = Field(default=1_000, ge=1, description="Fewer positives are not worth training on.")
+    trainer_wait_seconds: float = Field(
+        default=300, ge=0, description="How long to wait until ClickHouse holds what Kafka held at the start."
+    )
+    trainer_gate: GateLimits = Field(default=GateLimits(), description="JSON: how much worse a new model may be.")
+
+    def recipe(self) -> Recipe:
+        """Return the recipe of the model to train."""
+        return Recipe(
+            factors=self.trainer_factors,
+            alpha=self.trainer_alpha,
+            regularization=self.trainer_regularization,
+            iterations=self.trainer_iterations,
+            seed=self.trainer_seed,
+            recent_days=self.trainer_recent_days,
+            confidence=self.trainer_confidence,
+        )
+
+
+class LoadSettings(ClickHouseSettings, PostgresSettings, LogSettings):
+    """What `load` needs."""
+
+
+class RegistrySettings(PostgresSettings, LogSettings):
+    """What the registry's commands need."""

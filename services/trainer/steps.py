@@ -1,0 +1,239 @@
+"""The steps of a run. Each builds on the results in the run's folder, and does nothing when its own is there."""
+
+import logging
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+from clickhouse_connect.driver.client import Client
+from confluent_kafka.admin import AdminClient
+from numpy.typing import NDArray
+from psycopg import Connection
+
+from services.common import registry
+from services.common.bundle import open_bundle, write_bundle
+from services.common.registry import ModelVersion, Stage
+from services.contracts.bundle import Manifest
+from services.contracts.tables import SIGNALS_VIEW
+from services.trainer import catalogue, evaluate, publish
+from services.trainer.dataset import split_by_time, training_data
+from services.trainer.extract import read_signals, wait_until_complete
+from services.trainer.gate import CANDIDATE, CHAMPION, Decision, Size, decide
+from services.trainer.models import Factors, Recipe, popularity, train_ials
+from services.trainer.run import Evaluated, Extracted, Published, Run, Trained
+from services.trainer.settings import TrainerSettings
+from services.trainer.signals import Signals, pivot
+
+log = logging.getLogger(__name__)
+
+
+class NotEnoughDataError(Exception):
+    """There is too little to train on; the message says how little."""
+
+
+class GateRefusedError(Exception):
+    """The model may not replace the champion; the message says why."""
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Clients of what the steps read and write."""
+
+    postgres: Connection[Any]
+    clickhouse: Client
+    kafka: AdminClient
+
+
+def check(settings: TrainerSettings, stores: Stores) -> dict[str, int]:
+    """Return how much there is to train on, having reached every store.
+
+    Raises:
+        NotEnoughDataError: the catalogue is empty, or there are fewer positives than are worth training on.
+        ExtractError: the audit misses events and the consumer does not catch up in time.
+    """
+    films = len(catalogue.read_genres(stores.postgres))
+    positive_from = settings.trainer_confidence.rating_positive_from
+    positives, users, items = stores.clickhouse.query(
+        "SELECT countIf(liked), uniqExactIf(user_id, liked), uniqExactIf(item_id, liked)"  # noqa: S608
+        " FROM (SELECT user_id, item_id,"
+        " (signal = 'rating' AND value >= {from:Float32}) OR (signal = 'opinion' AND value > 0) AS liked"
+        f" FROM {SIGNALS_VIEW})",
+        parameters={"from": positive_from},
+    ).result_rows[0]
+    if films == 0:
+        raise NotEnoughDataError("the catalogue is empty: load the films first")
+    if positives < settings.trainer_min_positives:
+        raise NotEnoughDataError(f"{positives} likes and good ratings, {settings.trainer_min_positives} are needed")
+    wait_until_complete(stores.clickhouse, stores.kafka, settings.trainer_wait_seconds)
+    return {"films": films, "positives": int(positives), "users": int(users), "items": int(items)}
+
+
+def extract(run: Run, settings: TrainerSettings, stores: Stores) -> Extracted:
+    """Copy all signals from ClickHouse into the run's folder.
+
+    The offsets are taken before reading starts: events that arrive meanwhile may be in the extract
+    as well as behind its offsets, which is harmless because versions decide.
+    """
+    done = run.result(Extracted)
+    if done is not None:
+        return done
+    cut = wait_until_complete(stores.clickhouse, stores.kafka, settings.trainer_wait_seconds)
+    signals = read_signals(stores.clickhouse)
+    signals.save(run.extract)
+    result = Extracted(
+        signals=len(signals), topic_id=cut.topic_id, offsets=cut.offsets, extracted_at=datetime.now(timezone.utc)
+    )
+    run.complete(result)
+    return result
+
+
+def train(run: Run, settings: TrainerSettings) -> Trained:
+    """Train the model to serve, on all of the extract.
+
+    Raises:
+        NotEnoughDataError: there are fewer positives than are worth training on.
+    """
+    done = run.result(Trained)
+    if done is not None:
+        return done
+    run.need(Extracted, "extract")
+    recipe = settings.recipe()
+    data = training_data(pivot(Signals.open(run.extract)), recipe.confidence)
+    if data.positives < settings.trainer_min_positives:
+        raise NotEnoughDataError(f"{data.positives} positives, {settings.trainer_min_positives} are needed")
+    started = time.perf_counter()
+    factors = train_ials(data, recipe, progress=True)
+    seconds = time.perf_counter() - started
+    _save(
+        run,
+        item_ids=data.item_ids,
+        user_factors=factors.users,
+        item_factors=factors.items,
+        popularity=popularity(data),
+        popularity_recent=popularity(data, recent_days=recipe.recent_days),
+    )
+    result = Trained(
+        recipe=recipe,
+        regularization=recipe.regularization_on(data),
+        users=len(data.user_ids),
+        items=len(data.item_ids),
+        positives=data.positives,
+        trained_at=datetime.now(timezone.utc),
+        seconds=seconds,
+    )
+    run.complete(result)
+    return result
+
+
+def measure(run: Run, settings: TrainerSettings, stores: Stores) -> Evaluated:
+    """Measure the recipe on the latest part of the extract, beside popularity and the champion's recipe.
+
+    The champion itself was trained on that part, so its factors would be judged on what they know;
+    what compares is its recipe, trained on the earlier part as the candidate's is.
+    """
+    done = run.result(Evaluated)
+    if done is not None:
+        return done
+    trained = run.need(Trained, "train")
+    recipes = {CANDIDATE: trained.recipe}
+    champion = registry.champion(stores.postgres)
+    if champion is not None:
+        of_champion = registry.manifest_of(stores.postgres, champion.version)
+        recipes[CHAMPION] = Recipe.model_validate(of_champion.parameters["recipe"])
+    same = recipes.get(CHAMPION) == trained.recipe
+    early, late = split_by_time(Signals.open(run.extract), settings.trainer_test_share)
+    to_train = {name: recipe for name, recipe in recipes.items() if not (same and name == CHAMPION)}
+    evaluation = evaluate.evaluate(pivot(early), pivot(late), to_train)
+    metrics = dict(evaluation.metrics)
+    if same and CANDIDATE in metrics:
+        metrics[CHAMPION] = metrics[CANDIDATE]
+    result = Evaluated(users=evaluation.users, metrics=metrics, champion=champion.version if champion else None)
+    run.complete(result)
+    return result
+
+
+def publish_bundle(run: Run, settings: TrainerSettings, stores: Stores) -> Published:
+    """Write the bundle and register it as a candidate."""
+    done = run.result(Published)
+    if done is not None:
+        return done
+    extracted, trained = run.need(Extracted, "extract"), run.need(Trained, "train")
+    evaluated = run.need(Evaluated, "evaluate")
+    history = pivot(Signals.open(run.extract))
+    item_ids = _open(run, "item_ids")
+    factors = Factors(_open(run, "user_factors"), _open(run, "item_factors"))
+    genres, item_genres = catalogue.genre_matrix(item_ids, catalogue.read_genres(stores.postgres))
+    arrays = publish.bundle_arrays(
+        history,
+        item_ids=item_ids,
+        factors=factors,
+        popularity=_open(run, "popularity"),
+        popularity_recent=_open(run, "popularity_recent"),
+        item_genres=item_genres,
+    )
+    version = run.version(trained.trained_at)
+    manifest = publish.manifest(
+        run.run_id,
+        version=version,
+        code_revision=settings.code_revision,
+        extracted=extracted,
+        trained=trained,
+        evaluated=evaluated,
+        history=history,
+        genres=genres,
+        canary_lists=publish.canaries(history.user_ids, item_ids, factors),
+    )
+    path = write_bundle(settings.model_dir, manifest, arrays)
+    registry.register(stores.postgres, open_bundle(path).manifest)
+    result = Published(version=version)
+    run.complete(result)
+    return result
+
+
+def promote(run: Run, settings: TrainerSettings, stores: Stores, *, force: bool = False) -> ModelVersion:
+    """Make the run's model the champion if the gate agrees or ``force`` is given; return its registry row.
+
+    A version that was the champion before and has been replaced since stays where it is: repeating an
+    old run must not undo a newer one (`rollback --to` does).
+
+    Raises:
+        GateRefusedError: the gate refuses; the version is marked as rejected.
+        BundleError: the bundle cannot be read back.
+    """
+    version = run.need(Published, "publish").version
+    current = registry.version_of_run(stores.postgres, run.run_id)
+    if current is not None and current.stage in (Stage.CHAMPION, Stage.ARCHIVED):
+        log.info("was promoted already and is now %s", current.stage)
+        return current
+    manifest = open_bundle(settings.model_dir / version).manifest
+    decision = _decision(run, settings, stores, manifest)
+    run.discard_arrays()
+    if not decision.promote and not force:
+        registry.reject(stores.postgres, version, str(decision))
+        raise GateRefusedError(f"{version}: {decision}")
+    prefix = "" if decision.promote else "forced: "
+    return registry.promote(stores.postgres, version, f"{prefix}{decision}")
+
+
+def _decision(run: Run, settings: TrainerSettings, stores: Stores, manifest: Manifest) -> Decision:
+    evaluated = run.need(Evaluated, "evaluate")
+    champion = registry.champion(stores.postgres)
+    before = None if champion is None else _size(registry.manifest_of(stores.postgres, champion.version))
+    return decide(evaluated.metrics, evaluated.users, _size(manifest), before, settings.trainer_gate)
+
+
+def _size(manifest: Manifest) -> Size:
+    return Size(items=manifest.rows["items"], users=manifest.rows["users"])
+
+
+def _save(run: Run, **arrays: NDArray[Any]) -> None:
+    run.model.mkdir(parents=True, exist_ok=True)
+    for name, array in arrays.items():
+        np.save(run.model / f"{name}.npy", array, allow_pickle=False)
+
+
+def _open(run: Run, name: str) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(run.model / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+    return array
