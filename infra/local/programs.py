@@ -97,7 +97,7 @@ def _kafka(settings: StackSettings) -> Program:
     java, mvn = java_and_maven()
     if java and (mvn or jars_folder(libs).is_dir()):
         return Program("kafka", argv, settings.own_kafka, ports, stop_seconds=30)
-    mock = (*argv, "--mock", f"--topic={EVENTS_TOPIC}:4", f"--topic={IMPRESSIONS_TOPIC}:4")
+    mock = (*argv, "--mock", f"--topic={EVENTS_TOPIC}:4", f"--topic={IMPRESSIONS_TOPIC}:2")
     return Program("kafka", mock, settings.own_kafka, ports, note="IN-MEMORY, keeps nothing: java or mvn is missing")
 
 

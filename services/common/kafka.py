@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, ClusterMetadata, NewTopic, OffsetSpec  # type: ignore[attr-defined]
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -73,7 +73,11 @@ def ensure_topics(client: AdminClient, specs: list[TopicSpec], *, timeout_second
         )
         for spec in specs
     ]
-    created = []
+    created: list[str] = []
+    there = client.list_topics(timeout=timeout_seconds).topics
+    new = [topic for topic in new if topic.topic not in there]
+    if not new:
+        return created
     for name, future in client.create_topics(new, operation_timeout=timeout_seconds).items():
         try:
             future.result(timeout_seconds)
@@ -90,6 +94,9 @@ def describe_topic(client: AdminClient, name: str, *, timeout_seconds: float = 1
     Raises:
         KafkaException: there is no such topic, or the broker does not answer.
     """
+    cluster = client.list_topics(name, timeout=timeout_seconds)
+    if str(cluster.cluster_id).startswith(IN_MEMORY_CLUSTER):
+        return _in_memory_identity(cluster, name)
     future = client.describe_topics(TopicCollection([name]), request_timeout=timeout_seconds)[name]
     description = future.result(timeout_seconds)
     return TopicIdentity(
@@ -97,6 +104,16 @@ def describe_topic(client: AdminClient, name: str, *, timeout_seconds: float = 1
         topic_id=str(description.topic_id),
         partitions=tuple(sorted(p.id for p in description.partitions)),
     )
+
+
+IN_MEMORY_CLUSTER = "mockCluster"
+"""How the id of a cluster begins that librdkafka's in-memory broker makes up; it cannot describe a topic."""
+
+
+def _in_memory_identity(cluster: ClusterMetadata, name: str) -> TopicIdentity:
+    """The in-memory broker loses its topics with itself, so a topic's incarnation is the broker's: its id and port."""
+    brokers = ",".join(f"{broker.host}:{broker.port}" for broker in cluster.brokers.values())
+    return TopicIdentity(name, f"{cluster.cluster_id}@{brokers}/{name}", tuple(sorted(cluster.topics[name].partitions)))
 
 
 def end_offsets(client: AdminClient, topic: TopicIdentity, *, timeout_seconds: float = 15) -> dict[int, int]:

@@ -21,6 +21,7 @@ from infra.local.readiness import kafka_answers, postgres_answers
 from infra.local.settings import StackSettings
 from infra.local.stack import Stack, StackError
 from infra.local.status import status_table
+from services.common import kafka
 from tests.support.ports import free_port
 from tests.support.processes import ServiceProcess, wait_until
 from tests.support.services import JARS, KafkaServer, PostgresServer
@@ -119,6 +120,10 @@ def test_the_in_memory_broker_serves_at_its_promised_port_and_says_what_it_is(tm
         assert _produce(server.bootstrap, topic, [b"a", b"b"]) == 2
         assert sorted(_consume(server.bootstrap, topic, "g", 2)) == [b"a", b"b"]
         assert "IN-MEMORY" in server.process.log_tail()
+        # What the services ask of a broker at their start, this one cannot all answer: they must not hang on it.
+        client = kafka.admin(server.bootstrap)
+        assert kafka.ensure_topics(client, [kafka.TopicSpec(topic, 4, kafka.DAY_MS)]) == []
+        assert kafka.describe_topic(client, topic).partitions == (0, 1, 2, 3)
         assert server.stop() == 0
     finally:
         server.close()
