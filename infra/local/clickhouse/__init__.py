@@ -3,5 +3,5 @@
 ``python -m infra.local.clickhouse --data DIR --port PORT`` runs in the foreground; every client is the ordinary
 ``clickhouse-connect``. Where a ``clickhouse`` binary exists, it is run instead. Not kept between requests, and refused
 rather than ignored: session state (``SET``, ``USE``, temporary tables), roles, external tables, ClickHouse's own block
-compression (``compress=1``). Each request has an engine connection of its own, so no setting can leak into another's.
+compression (``compress=1``), brotli. Each request has an engine connection of its own, so no setting can leak into another's.
 """

@@ -41,6 +41,7 @@ def test_unknown_settings_in_the_url_and_writes_by_get_are_refused(clickhouse_da
     url = f"http://127.0.0.1:{urlsplit(clickhouse_database).port}/"
     for refused_url, code in (
         (f"{url}?no_such_setting=1&query=SELECT+1", "115"),
+        (f"{url}?default_format=No+Name&query=SELECT+1", "73"),
         (f"{url}?query=CREATE+TABLE+x+(a+Int8)+ENGINE=Memory", "164"),
     ):
         with pytest.raises(HTTPError) as refused:

@@ -1,10 +1,13 @@
 """The local ClickHouse as a process: it starts alone or not at all, keeps what it acknowledged, and stops in order."""
 
+import hashlib
+import os
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import clickhouse_connect
 import pytest
@@ -140,3 +143,23 @@ def test_a_password_and_a_memory_bound_hold(tmp_path: Path) -> None:
         assert refused.value.code == 241
         assert client.command("SELECT 1") == 1
         assert process.stop(10) == 0
+
+
+def test_a_clickhouse_binary_is_run_instead_with_the_same_address_and_account(tmp_path: Path) -> None:
+    program = tmp_path / "clickhouse"
+    program.write_text('#!/bin/sh\necho "$@"\n')
+    program.chmod(0o755)
+    port = free_port()
+    environment = {**os.environ, "CLICKHOUSE_BINARY": str(program), "CLICKHOUSE_PASSWORD": "a<b&c"}
+    argv = arguments(tmp_path / "data", port, "--max-memory", "64")
+    ended = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 0
+    announced, command = ended.stdout.strip().splitlines()
+    assert str(program) in announced
+    file = Path(command.removeprefix("server --config-file="))
+    config = ET.parse(file)  # noqa: S314 - our own file
+    assert config.findtext("http_port") == str(port)
+    assert config.findtext("listen_host") == "127.0.0.1"
+    assert config.findtext("max_server_memory_usage") == str(64 << 20)
+    assert config.findtext("users/default/password_sha256_hex") == hashlib.sha256(b"a<b&c").hexdigest()
+    assert file.stat().st_mode & 0o077 == 0
