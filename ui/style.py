@@ -58,6 +58,7 @@ h3 { font-size: 1.25rem !important; padding-top: 0 !important; }
 @media (max-width: 640px) {
   .block-container { padding-left: .8rem; padding-right: .8rem; }
   .mr-title { font-size: .94rem; }
+  .st-key-alone .mr-poster { aspect-ratio: 16 / 9; }
   .mr-glyph { font-size: 6rem; max-width: 6.2rem; }
 }
 </style>

@@ -5,6 +5,7 @@ in the end-to-end test.
 """
 
 import json
+import os
 import shlex
 import sys
 import threading
@@ -80,12 +81,18 @@ class Outcome:
     state: str
     tasks: dict[str, str]
     argv: list[list[str]]
+    pids: list[int]
     log: str
 
 
 @pytest.fixture
 def run_dag(run_in_airflow: RunPython, replicas: list[tuple[Replica, str]], tmp_path: Path) -> Any:
-    def run(planned: dict[str, list[int]] | None = None, conf: dict[str, Any] | None = None) -> Outcome:
+    def run(
+        planned: dict[str, list[int]] | None = None,
+        conf: dict[str, Any] | None = None,
+        hanging: str = "",
+        timeout_seconds: str = "",
+    ) -> Outcome:
         recorded, result = tmp_path / "argv.jsonl", tmp_path / "result.json"
         recorder = Path(__file__).with_name("record_argv.py")
         env = {
@@ -95,13 +102,15 @@ def run_dag(run_in_airflow: RunPython, replicas: list[tuple[Replica, str]], tmp_
             "RECORDED_ARGV": str(recorded),
             "PLANNED_STATUS": json.dumps(planned or {}),
             "PROMOTED_VERSION": VERSION,
+            "HANGING_STEP": hanging,
         }
-        done = run_in_airflow("run_dag.py", "retrain_nightly", str(result), json.dumps(conf or {}), env=env)
+        arguments = ["retrain_nightly", str(result), json.dumps(conf or {}), timeout_seconds]
+        done = run_in_airflow("run_dag.py", *arguments, env=env)
         log = done.stdout + done.stderr
         assert result.exists(), log
         answer = json.loads(result.read_text())
-        argv = [json.loads(line) for line in recorded.read_text().splitlines()]
-        return Outcome(answer["state"], answer["tasks"], argv, log)
+        calls = [json.loads(line) for line in recorded.read_text().splitlines()]
+        return Outcome(answer["state"], answer["tasks"], [c["argv"] for c in calls], [c["pid"] for c in calls], log)
 
     return run
 
@@ -160,3 +169,12 @@ def test_a_replica_that_cannot_reload_at_first_is_asked_again(
     outcome = run_dag()
     assert outcome.state == "success", outcome.log
     assert replicas[1][0].serves == VERSION
+
+
+def test_a_step_that_takes_too_long_is_ended_with_its_task(run_dag: Any) -> None:
+    outcome = run_dag(hanging="train", timeout_seconds="3")
+    assert outcome.tasks["train"] == "failed", outcome.log
+    assert outcome.tasks["evaluate"] == "upstream_failed"
+    assert outcome.argv[-1][0] == "train"
+    with pytest.raises(ProcessLookupError):
+        os.kill(outcome.pids[-1], 0)

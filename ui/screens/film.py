@@ -25,7 +25,7 @@ def main() -> None:
     opinions = now.opinions(client())
     st.space("small")
     alone, beside = st.columns([1, 3], gap="large")
-    with alone:
+    with alone, st.container(key="alone"):
         card(film, opinions.get(film.id, 0), request_id=now.request_of(film.id))
     with beside:
         st.subheader("Viewers who like it also like", anchor=False)
