@@ -4,8 +4,21 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, ClusterMetadata, NewTopic, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    ClusterMetadata,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -69,7 +82,8 @@ def ensure_topics(client: AdminClient, specs: list[TopicSpec], *, timeout_second
             spec.name,
             num_partitions=spec.partitions,
             replication_factor=spec.replication,
-            config={"retention.ms": str(spec.retention_ms)},
+            # The broker's clock stamps the records: retention and our partitions by month depend on no client's.
+            config={"retention.ms": str(spec.retention_ms), "message.timestamp.type": "LogAppendTime"},
         )
         for spec in specs
     ]
@@ -130,3 +144,38 @@ def _offsets(client: AdminClient, topic: TopicIdentity, spec: OffsetSpec, timeou
     wanted = {TopicPartition(topic.name, p): spec for p in topic.partitions}
     futures = client.list_offsets(wanted, request_timeout=timeout_seconds)
     return {tp.partition: future.result(timeout_seconds).offset for tp, future in futures.items()}
+
+
+@dataclass(frozen=True)
+class Committed:
+    """A group's committed offset, and the id of the topic that it was committed for ('' when nobody noted it)."""
+
+    offset: int
+    topic_id: str
+
+    def is_for(self, topic: TopicIdentity) -> bool:
+        """Whether it belongs to this incarnation; an operator's own commit carries no id and is believed."""
+        return self.topic_id in {topic.topic_id, ""}
+
+
+def committed_offsets(
+    client: AdminClient, group: str, topic: TopicIdentity, *, timeout_seconds: float = 15
+) -> dict[int, Committed]:
+    """Return per partition what the group has committed; partitions without a commit are left out."""
+    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic.name, p) for p in topic.partitions])
+    future = client.list_consumer_group_offsets([asked], request_timeout=timeout_seconds)[group]
+    try:
+        answer = future.result(timeout_seconds)
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            return {}
+        raise
+    return {tp.partition: Committed(tp.offset, tp.metadata or "") for tp in answer.topic_partitions if tp.offset >= 0}
+
+
+def retention_ms(client: AdminClient, topic: str, *, timeout_seconds: float = 15) -> int | None:
+    """Return the topic's retention, or None when it keeps its records for ever."""
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    config = client.describe_configs([resource], request_timeout=timeout_seconds)[resource].result(timeout_seconds)
+    value = int(config["retention.ms"].value)
+    return value if value >= 0 else None

@@ -50,6 +50,8 @@ INGEST_RETENTION_HEADROOM = Metric(
 INGEST_AUDIT_MISSING = Metric(
     "ingest_audit_missing_offsets", "gauge", "Committed offsets that are not stored.", ("topic", "partition")
 )
+INGEST_AUDIT_LAST = Metric("ingest_audit_timestamp_seconds", "gauge", "When the last audit ended.", ("topic",))
+INGEST_ERASED = Metric("ingest_erased_total", "counter", "Records of erased viewers that were not stored.", ("topic",))
 
 # API
 HTTP_REQUEST_SECONDS = Metric(
@@ -70,6 +72,9 @@ RECOMMENDATION_SECONDS = Metric(
 IMPRESSIONS_DROPPED = Metric("impressions_dropped_total", "counter", "Impressions that could not be queued.")
 LIVE_HISTORY_LAG = Metric(
     "live_history_lag_seconds", "histogram", "Time from Kafka's timestamp until an event was folded in.", (), LATENCY
+)
+LIVE_HISTORY_SKIPPED = Metric(
+    "live_history_skipped_total", "counter", "Records of the topic that could not be folded in."
 )
 
 # Model

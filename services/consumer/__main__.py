@@ -1,0 +1,110 @@
+"""``python -m services.consumer [run|bootstrap|replay|audit]``: Kafka to ClickHouse, exactly once through the views."""
+
+import argparse
+import logging
+import sys
+from datetime import datetime, timezone
+
+from confluent_kafka import Producer
+
+from services.common import audit, kafka
+from services.common.telemetry import configure_logging
+from services.consumer.bootstrap import bootstrap
+from services.consumer.breaker import BreakerOpenError
+from services.consumer.decode import Reason
+from services.consumer.errors import StopError
+from services.consumer.metrics import Heartbeat, Metrics, serve
+from services.consumer.replay import replay
+from services.consumer.service import Service, connect
+from services.consumer.settings import ConsumerSettings
+from services.consumer.start import GapError
+
+log = logging.getLogger("services.consumer")
+
+EXIT_MISSING, EXIT_BREAKER, EXIT_GAP, EXIT_STOPPED = 1, 3, 4, 5
+"""Exit statuses: the audit found something missing; too much quarantine; records are gone; the schema is not ours."""
+
+
+def main() -> int:
+    """Parse, wire, run; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m services.consumer", description=__doc__)
+    commands = parser.add_subparsers(dest="command")
+    commands.add_parser("run", help="consume until SIGTERM (the default)")
+    boot = commands.add_parser("bootstrap", help="make the topics and commit where reading begins")
+    boot.add_argument("--accept-gap", action="store_true", help="enter records that are gone as lost, and go on")
+    again = commands.add_parser("replay", help="produce quarantined records again that decode now")
+    again.add_argument("--reason", choices=[reason.value for reason in Reason], help="only those of this reason")
+    again.add_argument("--dry-run", action="store_true", help="count only")
+    commands.add_parser("audit", help="compare what is committed with what is stored; status 1 if something is missing")
+    args = parser.parse_args()
+
+    settings = ConsumerSettings.from_environment()
+    configure_logging("consumer", settings.log_level)
+    try:
+        match args.command:
+            case "bootstrap":
+                return _bootstrap(settings, accept_gap=args.accept_gap)
+            case "replay":
+                return _replay(settings, args.reason, dry_run=args.dry_run)
+            case "audit":
+                return _audit(settings)
+            case _:
+                return _run(settings)
+    except BreakerOpenError as error:
+        log.critical("stopped by the quarantine's breaker, nothing of it stored or committed: %s", error)
+        return EXIT_BREAKER
+    except GapError as error:
+        log.critical("stopped: %s", error)
+        return EXIT_GAP
+    except StopError as error:
+        log.critical("stopped: %s", error)
+        return EXIT_STOPPED
+
+
+def _run(settings: ConsumerSettings) -> int:
+    metrics, heartbeat = Metrics(), Heartbeat()
+    if settings.consumer_metrics_port:
+        serve(metrics, heartbeat, settings.consumer_metrics_port)
+    service = Service(settings, metrics, heartbeat)
+    service.stop_on_signals()
+    service.run()
+    return 0
+
+
+def _bootstrap(settings: ConsumerSettings, *, accept_gap: bool) -> int:
+    admin = kafka.admin(settings.kafka_bootstrap_servers)
+    starts = bootstrap(
+        admin, lambda: connect(settings), settings.consumer_group, settings.topics, accept_gap=accept_gap
+    )
+    log.info("bootstrapped", extra={"offsets": starts})
+    return 0
+
+
+def _replay(settings: ConsumerSettings, reason: str | None, *, dry_run: bool) -> int:
+    producer = Producer(
+        {**kafka.client_config(settings.kafka_bootstrap_servers, "movierecs-replay"), "enable.idempotence": True}
+    )
+    done = replay(connect(settings), producer, settings.streams, reason=reason, dry_run=dry_run)
+    log.info("replayed", extra={"produced": done.produced, "still_bad": done.still_bad, "dry_run": dry_run})
+    return 0
+
+
+def _audit(settings: ConsumerSettings) -> int:
+    admin = kafka.admin(settings.kafka_bootstrap_servers)
+    client = connect(settings)
+    total = 0
+    for spec in settings.topics:
+        topic = kafka.describe_topic(admin, spec.name)
+        committed = kafka.committed_offsets(admin, settings.consumer_group, topic)
+        until = {p: c.offset for p, c in committed.items() if c.is_for(topic)}
+        findings = audit.audit(client, topic.epoch, until, audit.first_offsets(client, topic))
+        audit.note_findings(
+            client, topic.name, topic.epoch, scope="full", findings=findings, now=datetime.now(timezone.utc)
+        )
+        total += sum(finding.missing for finding in findings)
+        log.info("audited", extra={"topic": topic.name, "missing": {f.partition: f.missing for f in findings}})
+    return EXIT_MISSING if total else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""From a record to a row of its table, or to the reason why there is none. Pure."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import ValidationError
+
+from services.consumer.record import Record
+from services.contracts.events import EARLIEST_EVENT_TIME, Event
+from services.contracts.ids import MAX_ID
+from services.contracts.impressions import Impression
+from services.contracts.signals import to_microseconds
+from services.contracts.tables import EVENTS, IMPRESSIONS
+
+DECODER_VERSION = 1
+"""Raised with every change of what decodes to what: rows of another decoder never pass as a repeat of ours."""
+LATEST_EVENT_TIME = datetime.fromisoformat("2262-01-01T00:00:00+00:00")
+"""ClickHouse's DateTime64 ends in 2299 and silently clamps; 2262 leaves room for nanoseconds elsewhere."""
+_SHOWN_PROBLEMS = 5
+
+Row = tuple[Any, ...]
+"""The values of one row in the order of its stream's columns; offset and user at the same place in every stream."""
+OFFSET, USER = 2, 4
+
+
+class Reason(StrEnum):
+    """Why a record is in quarantine."""
+
+    EMPTY = "empty"
+    JSON = "json"
+    SCHEMA_VERSION = "schema_version"
+    INVALID = "invalid"
+    REFUSED = "refused_by_clickhouse"
+
+
+class UndecodableError(Exception):
+    """The record is not what its topic promises. ``detail`` names fields and rules, never values."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason.value}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What becomes of the records of one topic."""
+
+    topic: str
+    table: str
+    columns: tuple[str, ...]
+    decode: Callable[[Record, int], Row]
+
+
+EVENT_COLUMNS = (
+    "epoch", "partition", "offset", "record_time", "user_id", "event_id", "item_id", "action", "value", "event_time",
+    "request_id", "source", "schema_version",
+)  # fmt: skip
+IMPRESSION_COLUMNS = (
+    "epoch", "partition", "offset", "record_time", "user_id", "request_id", "item_ids", "strategy", "variant",
+    "model_version", "served_at", "schema_version",
+)  # fmt: skip
+
+
+def decode_event(record: Record, epoch: int) -> Row:
+    """Return the record as a row of `EVENT_COLUMNS`; times as ticks of their columns (ms, µs), ids as integers.
+
+    Raises:
+        UndecodableError: it is not a valid event.
+    """
+    try:
+        event = Event.model_validate_json(record.value)
+    except ValidationError as error:
+        raise _undecodable(record.value, error) from error
+    return (
+        epoch,
+        record.partition,
+        record.offset,
+        record.time_ms,
+        event.user_id,
+        event.event_id.int,
+        event.item_id,
+        event.action.value,
+        event.value,
+        _ticks("event_time", event.event_time),
+        event.request_id.int if event.request_id else None,
+        event.source,
+        event.schema_version,
+    )
+
+
+def decode_impression(record: Record, epoch: int) -> Row:
+    """Return the record as a row of `IMPRESSION_COLUMNS`; times as ticks of their columns (ms, µs), ids as integers.
+
+    Raises:
+        UndecodableError: it is not a valid impression.
+    """
+    try:
+        shown = Impression.model_validate_json(record.value)
+    except ValidationError as error:
+        raise _undecodable(record.value, error) from error
+    return (
+        epoch,
+        record.partition,
+        record.offset,
+        record.time_ms,
+        shown.user_id,
+        shown.request_id.int,
+        shown.item_ids,
+        shown.strategy,
+        shown.variant,
+        shown.model_version,
+        _ticks("served_at", shown.served_at),
+        shown.schema_version,
+    )
+
+
+def events_stream(topic: str) -> Stream:
+    """The stream of feedback events on ``topic``."""
+    return Stream(topic, EVENTS, EVENT_COLUMNS, decode_event)
+
+
+def impressions_stream(topic: str) -> Stream:
+    """The stream of served lists on ``topic``."""
+    return Stream(topic, IMPRESSIONS, IMPRESSION_COLUMNS, decode_impression)
+
+
+def user_of(record: Record) -> int | None:
+    """Return the viewer whom a record is about, valid or not, so that quarantined ones can be erased too.
+
+    The value's ``user_id`` counts before the key, which our producers set to the same number.
+    """
+    try:
+        value = json.loads(record.value)
+    except (ValueError, RecursionError):
+        value = None
+    candidate = value.get("user_id") if isinstance(value, dict) else None
+    if not isinstance(candidate, int) or isinstance(candidate, bool):
+        text = str(candidate) if isinstance(candidate, str) else record.key.decode("ascii", "replace")
+        candidate = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_ID)) else None
+    return candidate if candidate is not None and 1 <= candidate <= MAX_ID else None
+
+
+def _ticks(field: str, time: datetime) -> int:
+    if not EARLIEST_EVENT_TIME <= time < LATEST_EVENT_TIME:
+        raise UndecodableError(Reason.INVALID, f"{field}: not between 1970-01-02 and 2262")
+    return to_microseconds(time)
+
+
+def _undecodable(value: bytes, error: ValidationError) -> UndecodableError:
+    if not value:
+        return UndecodableError(Reason.EMPTY, "the record has no value")
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    if any(p["type"] == "json_invalid" for p in problems):
+        return UndecodableError(Reason.JSON, "not JSON")
+    reason = Reason.SCHEMA_VERSION if any(p["loc"] == ("schema_version",) for p in problems) else Reason.INVALID
+    # An unknown field's name is the sender's text, as its value is.
+    shown = [
+        "unknown field" if p["type"] == "extra_forbidden" else f"{'.'.join(map(str, p['loc']))}: {p['msg']}"
+        for p in problems[:_SHOWN_PROBLEMS]
+    ]
+    return UndecodableError(reason, "; ".join(shown))

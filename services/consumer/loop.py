@@ -1,0 +1,245 @@
+"""The consumer's loop: poll, decode, store, then commit. The safety order is `Loop._settle`, in one function."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from services.consumer.batch import Block, Limits, Rejected
+from services.consumer.breaker import Breaker, longest_run
+from services.consumer.decode import OFFSET, USER, Reason, Stream
+from services.consumer.errors import Remedy, StopError, label_of, remedy_for
+from services.consumer.intake import Intake
+from services.consumer.membership import Membership, Owned, Place
+from services.consumer.metrics import Heartbeat, Metrics
+from services.consumer.patience import GivenUpError, Patience
+from services.consumer.start import Starts
+from services.consumer.worker import Worker
+from services.consumer.writer import Writer
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.05
+_NOT_OURS = {
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.FENCED_INSTANCE_ID,
+    KafkaError.FENCED_MEMBER_EPOCH,
+    KafkaError.REBALANCE_IN_PROGRESS,
+}
+
+
+def raise_partition_errors(partitions: Sequence[TopicPartition]) -> None:
+    """Raise the first partition's error as KafkaException, if one has any."""
+    for partition in partitions:
+        if partition.error is not None:
+            raise KafkaException(partition.error)
+
+
+class Loop:
+    """Moves the records of ``streams`` to ClickHouse until `stop` is called.
+
+    All happens on the thread that calls `run`, save inserts and commits: those run on a worker, so that polling
+    never ends and the group keeps us however long ClickHouse takes.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        streams: Sequence[Stream],
+        *,
+        starts: Starts,
+        writer: Writer,
+        breaker: Breaker,
+        metrics: Metrics,
+        heartbeat: Heartbeat,
+        limits: Limits,
+        held_rows: int,
+        revoke_seconds: float,
+        stop_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._consumer = consumer
+        self._topics = [stream.topic for stream in streams]
+        self._writer = writer
+        self._breaker = breaker
+        self._metrics = metrics
+        self._heartbeat = heartbeat
+        self._revoke_seconds = revoke_seconds
+        self._stop_seconds = stop_seconds
+        self._clock = clock
+        self._worker = Worker("writer")
+        self._patience = Patience(self._worker, self, lambda code: metrics.insert_retries.labels(code).inc())
+        self._membership = Membership(consumer, starts, metrics, drain=self._drain, drop=self._drop, fail=self.fail)
+        self._intake = Intake(streams, self._membership, metrics, limits=limits, held_rows=held_rows, clock=clock)
+        self._stopping = threading.Event()
+        self._failure: BaseException | None = None
+        self._deadline: float | None = None
+        self._settling = False
+        self._in_callback = False
+        self._closing = False
+
+    def stop(self) -> None:
+        """Ask the loop to store what it holds, commit and return. Safe from signal handlers and threads."""
+        self._stopping.set()
+
+    def fail(self, error: BaseException) -> None:
+        """Make `run` raise ``error`` soon, with nothing more stored or committed. Safe from threads."""
+        self._failure = self._failure or error
+
+    def owned(self) -> dict[Place, Owned]:
+        """Return the partitions that are ours now. Safe from threads."""
+        return dict(self._membership.owned)
+
+    def run(self) -> None:
+        """Consume until `stop`; then store and commit what is held, and leave the group.
+
+        Raises:
+            BreakerOpenError: too many records would go to quarantine.
+            RestartError: a new loop can go on.
+            StopError: a person has to look; a `GapError` when records are gone that were never stored.
+        """
+        self._membership.join(self._topics)
+        try:
+            while not self._stopping.is_set():
+                self._heartbeat.beat()
+                self._intake.take_in(self._consumer.consume(self._intake.room, POLL_SECONDS))
+                self._raise_failure()
+                self._settle(self._intake.due())
+            self._settle(self._intake.all())
+            self._raise_failure()
+        except GivenUpError:
+            log.warning("stopped before everything was stored; what is left will be redelivered")
+        finally:
+            self._closing = True
+            self._worker.close()
+            self._consumer.close()
+
+    def _settle(self, blocks: list[Block]) -> None:
+        """Store blocks, then commit them: the only order in which nothing can be lost.
+
+        A crash before the commit repeats the inserts, which changes nothing; after it there is nothing to repeat.
+        """
+        if not blocks:
+            return
+        ours = [(block, self._membership.owned[block.place]) for block in blocks]
+        topics = {owned.topic for _, owned in ours}
+        self._settling = True
+        try:
+            self._patience.call("the topics' identity", lambda: self._membership.confirm(topics))
+            for block in blocks:
+                self._raise_if_too_much_is_bad(block)
+                parts = self._patience.call("erased viewers", partial(self._writer.sort_out, block))
+                self._set_aside(block, parts.rejected, parts.erased)
+                self._store(parts.good)
+            self._commit(ours)
+        finally:
+            self._settling = False
+
+    def _set_aside(self, block: Block, rejected: list[Rejected], erased: list[int]) -> None:
+        if rejected or erased:
+            self._patience.call("quarantine", lambda: self._writer.set_aside(block, rejected, erased))
+
+    def _store(self, block: Block) -> None:
+        """Store good rows. When ClickHouse finds fault with the data, halve until the row is found and set it aside."""
+        try:
+            self._patience.call(block.stream.table, lambda: self._writer.store(block))
+        except Exception as error:
+            if isinstance(error, GivenUpError | StopError) or remedy_for(error) is not Remedy.BISECT:
+                raise
+            if len(block.rows) > 1:
+                for half in block.halves():
+                    self._store(half)
+                    self._breaker.observe(block.place, len(half.rows), 0, 0)
+            else:
+                self._breaker.observe(block.place, 0, 1, 1)
+                reason = f"ClickHouse error {label_of(error)}"
+                refused = Rejected(block.records[0], Reason.REFUSED, reason, block.rows[0][USER])
+                self._set_aside(block, [refused], [])
+
+    def _commit(self, ours: list[tuple[Block, Owned]]) -> None:
+        """Commit ``last + 1`` of the blocks whose partitions are still ours, with the topic's id beside it."""
+
+        def commit() -> bool:
+            offsets = [
+                TopicPartition(block.stream.topic, block.partition, block.last + 1, owned.topic.topic_id)
+                for block, owned in ours
+                if self._membership.owned.get(block.place) is owned
+            ]
+            if not offsets:
+                return False
+            try:
+                done = self._consumer.commit(offsets=offsets, asynchronous=False)
+                raise_partition_errors(done)
+            except KafkaException as error:
+                self._metrics.commit_failures.inc()
+                if error.args[0].code() not in _NOT_OURS:
+                    raise
+                log.warning("not ours any more, so not committed; the new owner repeats it: %s", error)
+                return False
+            return True
+
+        if not self._patience.call("commit", commit):
+            return
+        for block, owned in ours:
+            owned.committed_time_ms = block.last_time_ms
+            self._metrics.last_committed.labels(block.stream.topic).set(block.last_time_ms / 1000)
+
+    def _raise_if_too_much_is_bad(self, block: Block) -> None:
+        self._metrics.block_rows.labels(block.stream.topic).observe(len(block))
+        bad = [rejected.record.offset for rejected in block.rejected]
+        run = longest_run(bad, [row[OFFSET] for row in block.rows]) if bad else 0
+        self._breaker.observe(block.place, len(block.rows), len(bad), run)
+
+    def _drain(self, places: list[Place]) -> None:
+        """Store and commit what we hold of partitions that go to somebody else, within the budget; else forget it."""
+        blocks = self._intake.of(places)
+        if self._settling or self._closing or self._failure is not None:
+            return  # the new owner repeats it
+        self._in_callback, self._deadline = True, self._clock() + self._revoke_seconds
+        try:
+            self._settle(blocks)
+        except GivenUpError:
+            log.warning("no time to store what was held of revoked partitions; the new owner repeats it")
+        finally:
+            self._in_callback, self._deadline = False, None
+
+    def _drop(self, places: list[Place]) -> None:
+        self._intake.of(places)
+
+    def wait(self, seconds: float) -> None:
+        """Wait with all partitions paused, polling Kafka so that the group keeps us.
+
+        Raises:
+            GivenUpError: the time for shutting down, or for letting go of partitions, is over.
+        """
+        until = self._clock() + seconds
+        while True:
+            self._heartbeat.beat()
+            self._raise_failure()
+            if self._stopping.is_set() and self._deadline is None:
+                self._deadline = self._clock() + self._stop_seconds
+            left = until - self._clock()
+            if self._deadline is not None and self._clock() >= self._deadline:
+                raise GivenUpError
+            if self._in_callback or self._closing:  # Kafka's client must not be polled from its own callback
+                time.sleep(max(0.0, min(left, POLL_SECONDS)))
+            else:
+                self._membership.pause()
+                message = self._consumer.poll(max(0.0, min(left, POLL_SECONDS)))
+                if message is not None:
+                    self._intake.take_in([message])
+            if until - self._clock() <= 0:
+                return
+
+    def resume(self) -> None:
+        """Fetch again after `wait`."""
+        if not self._in_callback:
+            self._membership.resume()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure

@@ -1,0 +1,150 @@
+"""Which partitions are ours, since when, and of which incarnation of their topic."""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from services.common.kafka import TopicIdentity
+from services.consumer.errors import StopError
+from services.consumer.metrics import Metrics
+from services.consumer.start import Starts
+
+log = logging.getLogger(__name__)
+
+Place = tuple[str, int]
+"""Topic and partition."""
+
+
+class RestartError(StopError):
+    """This loop cannot go on, but a new one can. Nothing has been committed that is not stored."""
+
+
+@dataclass(eq=False)
+class Owned:
+    """A partition that is ours. Each assignment makes a new object, so that old blocks are told from new ones."""
+
+    topic: TopicIdentity
+    next: int
+    """The offset that comes next."""
+    committed_time_ms: int | None = None
+    """Kafka's time of the last record that we committed."""
+    sought: int | None = None
+    """Where we went back to because the records from there did not reach us."""
+
+
+class Membership:
+    """The consumer's part in the group. Its callbacks run inside the consumer's `poll` and `consume`, on that thread.
+
+    Errors must not pass through librdkafka: ``fail`` gets them, for the loop to raise.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        starts: Starts,
+        metrics: Metrics,
+        *,
+        drain: Callable[[list[Place]], None],
+        drop: Callable[[list[Place]], None],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        """``drain`` stores and commits what is held of partitions that we are about to lose, ``drop`` forgets it."""
+        self._consumer = consumer
+        self._starts = starts
+        self._metrics = metrics
+        self._drain = drain
+        self._drop = drop
+        self._fail = fail
+        self._paused: set[Place] = set()
+        self.owned: dict[Place, Owned] = {}
+
+    def join(self, topics: list[str]) -> None:
+        """Subscribe; partitions come with a later poll."""
+        self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+
+    def confirm(self, topics: Iterable[TopicIdentity]) -> None:
+        """Return if these incarnations are still the present ones: then all that was polled so far is of them.
+
+        Raises:
+            RestartError: a topic was deleted and made again.
+            KafkaException: the broker does not answer, or there is no such topic now.
+        """
+        for topic in topics:
+            present = self._starts.identify(topic.name)
+            if present.topic_id != topic.topic_id:
+                raise RestartError(
+                    f"the topic {topic.name} was made anew: {topic.topic_id} became {present.topic_id}; "
+                    f"its rows go to epoch {present.epoch} and the old ones stay"
+                )
+
+    def pause(self) -> None:
+        """Stop fetching what is ours, so that polling only keeps us in the group."""
+        new = set(self.owned) - self._paused
+        if new:
+            self._consumer.pause([TopicPartition(*place) for place in new])
+            self._paused |= new
+
+    def resume(self) -> None:
+        """Undo `pause`."""
+        paused = self._paused & set(self.owned)
+        self._paused.clear()
+        if paused:
+            self._consumer.resume([TopicPartition(*place) for place in paused])
+
+    def go_back(self, place: Place) -> None:
+        """Fetch again from the offset that comes next."""
+        self._consumer.seek(TopicPartition(*place, self.owned[place].next))
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._metrics.rebalances.labels("assigned").inc()
+        try:
+            for topic, group in groupby(sorted(partitions, key=_place), key=lambda tp: tp.topic):
+                numbers = [tp.partition for tp in group]
+                identity = self._starts.identify(topic)
+                starts = self._starts.of(identity, numbers)
+                places = [TopicPartition(topic, p, start.offset, identity.topic_id) for p, start in starts.items()]
+                for p, start in starts.items():
+                    self.owned[topic, p] = Owned(identity, start.offset)
+                consumer.incremental_assign(places)
+                self._commit_first(consumer, [place for place in places if starts[place.partition].is_first])
+                log.info("assigned", extra={"topic": topic, "offsets": {p: s.offset for p, s in starts.items()}})
+        except StopError as error:
+            self._fail(error)
+        except Exception as error:
+            self._fail(RestartError(f"cannot tell where to begin: {error}"))
+
+    @staticmethod
+    def _commit_first(consumer: Consumer, first: list[TopicPartition]) -> None:
+        """Commit where a first reading begins, so that the audit can count from it before the first record comes."""
+        if not first:
+            return
+        try:
+            consumer.commit(offsets=first, asynchronous=False)
+        except KafkaException as error:
+            log.warning("the first offsets are not committed yet; the first block will do: %s", error)
+
+    def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._let_go("revoked", partitions, self._drain)
+
+    def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._let_go("lost", partitions, self._drop)
+
+    def _let_go(self, kind: str, partitions: list[TopicPartition], settle: Callable[[list[Place]], None]) -> None:
+        self._metrics.rebalances.labels(kind).inc()
+        places = [_place(tp) for tp in partitions]
+        log.info(kind, extra={"partitions": sorted(places)})
+        try:
+            settle(places)
+        except Exception as error:
+            self._fail(error)
+        finally:
+            for place in places:
+                self.owned.pop(place, None)
+                self._paused.discard(place)
+
+
+def _place(tp: TopicPartition) -> Place:
+    return tp.topic, tp.partition

@@ -1,0 +1,166 @@
+"""Runs the consumer for as long as it should: builds a loop, watches it, and builds another when one cannot go on."""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+from clickhouse_connect.driver.client import Client
+from confluent_kafka import Consumer, KafkaError
+from confluent_kafka.admin import AdminClient
+
+from services.common import clickhouse
+from services.common.kafka import admin, client_config, ensure_topics
+from services.common.waiting import wait_for
+from services.consumer.breaker import Breaker
+from services.consumer.loop import Loop
+from services.consumer.membership import RestartError
+from services.consumer.metrics import Heartbeat, Metrics
+from services.consumer.settings import ConsumerSettings
+from services.consumer.start import Starts
+from services.consumer.watch import Watch
+from services.consumer.writer import Writer
+from services.contracts.tables import QUARANTINE_VIEW
+
+log = logging.getLogger(__name__)
+
+RESTART_SECONDS = 1.0
+LAST_RESORT_SECONDS = 3.0
+"""Beyond the time that storing may take after SIGTERM: then the process ends, wherever Kafka's client hangs."""
+
+
+def consumer_config(settings: ConsumerSettings) -> dict[str, object]:
+    """Return librdkafka's settings. Only we commit, only what is stored; a lost position is an error, never a jump."""
+    config: dict[str, object] = {
+        **client_config(settings.kafka_bootstrap_servers, "movierecs-consumer"),
+        "group.id": settings.consumer_group,
+        "group.protocol": settings.consumer_group_protocol,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        # What is fetched ahead of us, per process: flat memory however long ClickHouse is away.
+        "queued.max.messages.kbytes": 16 * 1024,
+        "fetch.message.max.bytes": 2**20,
+        "fetch.wait.max.ms": 50,
+        "socket.timeout.ms": 10_000,
+        "topic.metadata.refresh.interval.ms": 10_000,
+    }
+    if settings.consumer_group_protocol == "classic":
+        config |= {"partition.assignment.strategy": "cooperative-sticky", "session.timeout.ms": 10_000}
+    return config
+
+
+def connect(settings: ConsumerSettings) -> Client:
+    """Return a ClickHouse client for one thread, which does not retry by itself: `patience` does."""
+    return clickhouse.connect(
+        settings.clickhouse_url,
+        send_receive_timeout=settings.consumer_insert_timeout_seconds,
+        query_retries=0,
+        client_name="movierecs-consumer",
+    )
+
+
+class Service:
+    """One consumer process. `stop` may be called at any time, also while it waits for Kafka or ClickHouse."""
+
+    def __init__(self, settings: ConsumerSettings, metrics: Metrics, heartbeat: Heartbeat) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._heartbeat = heartbeat
+        self._loop: Loop | None = None
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Store what is held, commit, and let `run` return."""
+        self._stopping.set()
+        if self._loop is not None:
+            self._loop.stop()
+
+    def stop_on_signals(self) -> None:
+        """Make SIGTERM and SIGINT stop the service within seconds; called once, from `main`."""
+
+        def on_signal(number: int, _frame: object) -> None:
+            log.info("stopping on %s", signal.Signals(number).name)
+            timer = threading.Timer(self._settings.consumer_stop_seconds + LAST_RESORT_SECONDS, self._end_now)
+            timer.daemon = True
+            timer.start()
+            if self._loop is None:  # waiting for Kafka or ClickHouse: there is nothing to store
+                raise SystemExit(0)
+            self.stop()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, on_signal)
+
+    @staticmethod
+    def _end_now() -> None:
+        log.warning("Kafka does not answer; ending without having left the group, which costs nothing but redelivery")
+        os._exit(0)
+
+    def run(self) -> None:
+        """Consume until `stop`.
+
+        Raises:
+            StopError, BreakerOpenError: a person has to look.
+        """
+        kafka = self._wait_for_stores()
+        while not self._stopping.is_set():
+            try:
+                self._run_once(kafka)
+            except RestartError as error:
+                log.warning("starting over: %s", error)
+                self._stopping.wait(RESTART_SECONDS)
+            finally:
+                self._loop = None
+
+    def _wait_for_stores(self) -> AdminClient:
+        kafka = admin(self._settings.kafka_bootstrap_servers)
+        made = wait_for("Kafka", lambda: ensure_topics(kafka, self._settings.topics))
+        if made:
+            log.info("created topics", extra={"topics": made})
+        wait_for("ClickHouse and its tables", lambda: self._connect().query(f"DESCRIBE TABLE {QUARANTINE_VIEW}"))
+        return kafka
+
+    def _run_once(self, kafka: AdminClient) -> None:
+        settings = self._settings
+        consumer = Consumer({**consumer_config(settings), "error_cb": _log_client_error})
+        loop = Loop(
+            consumer,
+            settings.streams,
+            starts=Starts(kafka, self._connect, settings.consumer_group),
+            writer=Writer(self._connect, self._metrics, refresh_seconds=settings.consumer_erasure_refresh_seconds),
+            breaker=Breaker(settings.breaker_limits),
+            metrics=self._metrics,
+            heartbeat=self._heartbeat,
+            limits=settings.limits,
+            held_rows=settings.consumer_held_rows,
+            revoke_seconds=settings.consumer_revoke_seconds,
+            stop_seconds=settings.consumer_stop_seconds,
+        )
+        watch = Watch(
+            kafka,
+            self._connect,
+            settings.consumer_group,
+            self._metrics,
+            audit_seconds=settings.consumer_audit_seconds,
+            full_seconds=settings.consumer_audit_full_seconds,
+        )
+        self._loop = loop
+        if self._stopping.is_set():  # between the check and now
+            loop.stop()
+        end_watch = watch.start(loop)
+        started = time.monotonic()
+        try:
+            loop.run()
+        finally:
+            end_watch()
+            log.info("the loop ended", extra={"seconds": round(time.monotonic() - started, 3)})
+
+    @property
+    def _connect(self) -> Callable[[], Client]:
+        return lambda: connect(self._settings)
+
+
+def _log_client_error(error: KafkaError) -> None:
+    log.warning("Kafka's client: %s", error)

@@ -1,0 +1,152 @@
+"""What is looked after beside the loop, on a thread of its own: topic identity, retention, lag, audit."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+
+from clickhouse_connect.driver.client import Client
+from confluent_kafka.admin import AdminClient
+
+from services.common import audit
+from services.common.kafka import (
+    TopicIdentity,
+    begin_offsets,
+    committed_offsets,
+    describe_topic,
+    end_offsets,
+    retention_ms,
+)
+from services.consumer.errors import StopError
+from services.consumer.loop import Loop
+from services.consumer.membership import RestartError
+from services.consumer.metrics import Metrics
+from services.consumer.start import GapError, overtaken
+
+log = logging.getLogger(__name__)
+
+WATCH_SECONDS = 2.0
+CONFIRM_SECONDS = 1.0
+FULL_AUDIT_SHARE = 20
+"""A full audit is followed by a pause of at least this many times what it took."""
+
+
+class Watch:
+    """Watches over the partitions that a loop owns. Errors of the stores are logged, and the next turn tries again."""
+
+    def __init__(
+        self,
+        admin: AdminClient,
+        connect: Callable[[], Client],
+        group: str,
+        metrics: Metrics,
+        *,
+        audit_seconds: float,
+        full_seconds: float,
+    ) -> None:
+        self._admin = admin
+        self._connect = connect
+        self._client: Client | None = None
+        self._group = group
+        self._metrics = metrics
+        self._audit_seconds = audit_seconds
+        self._full_seconds = full_seconds
+        self._next_audit = self._next_full = time.monotonic()
+        self._verified: dict[tuple[int, int], int] = {}
+        self._retention: dict[str, int | None] = {}
+
+    def start(self, loop: Loop) -> Callable[[], None]:
+        """Watch ``loop`` from a daemon thread; return what ends that."""
+        ended = threading.Event()
+
+        def run() -> None:
+            while not ended.wait(WATCH_SECONDS):
+                try:
+                    self.look(loop)
+                except StopError as error:
+                    loop.fail(error)
+                    return
+                except Exception as error:
+                    log.warning("could not look after the partitions, will try again: %s", error)
+                    self._client = None
+
+        threading.Thread(target=run, name="watch", daemon=True).start()
+        return ended.set
+
+    def look(self, loop: Loop) -> None:
+        """Look once.
+
+        Raises:
+            GapError: retention has overtaken us.
+            RestartError: a topic was made anew.
+            Exception: of Kafka's or ClickHouse's client.
+        """
+        by_topic: dict[TopicIdentity, list[int]] = {}
+        owned = loop.owned()
+        for (_, partition), ours in owned.items():
+            by_topic.setdefault(ours.topic, []).append(partition)
+        now = time.monotonic()
+        tail, full = now >= self._next_audit, now >= self._next_full
+        for topic, partitions in by_topic.items():
+            present = describe_topic(self._admin, topic.name)
+            if present.topic_id != topic.topic_id:
+                raise RestartError(f"the topic {topic.name} was made anew, {topic.topic_id} became {present.topic_id}")
+            times = {p: owned[topic.name, p].committed_time_ms for p in partitions}
+            committed = self._guard(topic, partitions, times)
+            if tail or full:
+                self._audit(topic, committed, full=full)
+        took = time.monotonic() - now
+        if tail:
+            self._next_audit = now + self._audit_seconds
+        if full:
+            self._next_full = now + max(self._full_seconds, FULL_AUDIT_SHARE * took)
+
+    def _guard(self, topic: TopicIdentity, partitions: list[int], times_ms: dict[int, int | None]) -> dict[int, int]:
+        """Set lag and headroom; return what is committed of this incarnation."""
+        committed = {
+            p: c.offset
+            for p, c in committed_offsets(self._admin, self._group, topic).items()
+            if p in partitions and c.is_for(topic)
+        }
+        begin, end = begin_offsets(self._admin, topic), end_offsets(self._admin, topic)
+        if topic.name not in self._retention:
+            self._retention[topic.name] = retention_ms(self._admin, topic.name)
+        headroom = keep = self._retention[topic.name]
+        for p, offset in committed.items():
+            self._metrics.lag.labels(topic.name, str(p)).set(max(0, end[p] - offset))
+            if offset < begin[p]:
+                raise GapError(overtaken(f"{topic.name}/{p}", offset, begin[p]))
+            time_ms = times_ms[p]
+            if keep is not None and headroom is not None and time_ms is not None and offset < end[p]:
+                headroom = min(headroom, keep - int(time.time() * 1000 - time_ms))
+        if headroom is not None:
+            self._metrics.retention_headroom.labels(topic.name).set(headroom / 1000)
+        return committed
+
+    def _audit(self, topic: TopicIdentity, committed: dict[int, int], *, full: bool) -> None:
+        if self._client is None:
+            self._client = self._connect()
+        first = audit.first_offsets(self._client, topic)
+        if not full:
+            first |= {p: self._verified[topic.epoch, p] for p in committed if (topic.epoch, p) in self._verified}
+        findings = audit.audit(self._client, topic.epoch, committed, first)
+        if any(f.missing for f in findings):
+            # An erasure moves offsets from table to table; between two reads one may be in neither. Ask twice.
+            time.sleep(CONFIRM_SECONDS)
+            findings = audit.audit(self._client, topic.epoch, committed, first)
+        scope = "full" if full else "tail"
+        now = datetime.now(timezone.utc)
+        audit.note_findings(self._client, topic.name, topic.epoch, scope=scope, findings=findings, now=now)
+        for f in findings:
+            if f.missing:
+                log.error(
+                    "AUDIT: %d offsets of [%d, %d) of %s/%d are committed but not stored",
+                    f.missing, f.first, f.committed, topic.name, f.partition,
+                )  # fmt: skip
+            else:
+                self._verified[topic.epoch, f.partition] = f.committed
+            if full or f.missing:
+                # What a full audit found stays until a full audit finds it gone.
+                self._metrics.audit_missing.labels(topic.name, str(f.partition)).set(f.missing)
+        self._metrics.audit_last.labels(topic.name).set(time.time())
