@@ -164,7 +164,9 @@ class Stack:
             waited = time.monotonic() - start
             for name, program in list(pending.items()):
                 state = states.get(name)
-                if state is None or state.has_given_up:
+                if state is None:
+                    continue  # supervisord was too busy to answer this time; the time limit catches a dead one
+                if state.has_given_up:
                     raise StackError(f"{name} does not start; its log ends with:\n{self._log_tail(name)}")
                 check = checks.get(name)
                 if state.is_running and (check is None or check()):
