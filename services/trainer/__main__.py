@@ -27,8 +27,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from threadpoolctl import threadpool_limits
-
 from services.common import clickhouse, kafka, postgres, registry
 from services.common.registry import ModelVersion, RegistryError
 from services.common.settings import SettingsError
@@ -52,9 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, run the step, and translate errors into exit status."""
     options = _parser().parse_args(argv)
     try:
-        # BLAS on several threads beside implicit's own makes training many times slower.
-        with threadpool_limits(limits=1, user_api="blas"):  # type: ignore[no-untyped-call]
-            answer = options.command(options)
+        answer = options.command(options)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return EXIT_USAGE

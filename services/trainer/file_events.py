@@ -44,8 +44,8 @@ def to_arrow(block: RatingsBlock, content_sha256: bytes) -> Any:
     """Return the block as an Arrow table with the columns of ``events``, each rating a `rate` event."""
     n = len(block)
     rows = np.arange(block.first_row, block.first_row + n, dtype=np.int64)
-    # ClickHouse reads a UUID from 16 bytes as its two halves, each little-endian.
-    ids = pa.py_buffer(event_ids(content_sha256, rows).astype("<u8").tobytes())
+    # 16 bytes in the order in which a UUID is written.
+    ids = pa.py_buffer(event_ids(content_sha256, rows).astype(">u8").tobytes())
     return pa.table(
         {
             "epoch": pa.repeat(pa.scalar(FILES_EPOCH, pa.uint64()), n),

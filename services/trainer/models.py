@@ -8,6 +8,7 @@ from implicit.cpu.als import AlternatingLeastSquares
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from rectools.models import ImplicitALSWrapperModel, PopularModel
+from threadpoolctl import threadpool_limits
 
 from services.contracts.bundle import ConfidenceParameters
 from services.trainer.dataset import TrainingData
@@ -57,20 +58,22 @@ def train_ials(data: TrainingData, recipe: Recipe, *, progress: bool = False) ->
     """Fit iALS (conjugate gradient) on the signed weights; deterministic, whatever the number of threads.
 
     A negative weight means "not liked" with the confidence of its size (see implicit's `fit`);
-    RecTools hands weights through as they are. BLAS must run on one thread (see `__main__`).
+    RecTools hands weights through as they are. BLAS runs on one thread meanwhile: beside implicit's own
+    threads, more of them make training many times slower.
     """
-    model = ImplicitALSWrapperModel(
-        AlternatingLeastSquares(  # type: ignore[no-untyped-call]
-            factors=recipe.factors,
-            alpha=recipe.alpha,
-            regularization=recipe.regularization_on(data),
-            iterations=recipe.iterations,
-            use_cg=True,
-            random_state=recipe.seed,
-        ),
-        verbose=int(progress),
-    )
-    model.fit(data.rectools(positive_only=False))
+    with threadpool_limits(limits=1, user_api="blas"):  # type: ignore[no-untyped-call]
+        model = ImplicitALSWrapperModel(
+            AlternatingLeastSquares(  # type: ignore[no-untyped-call]
+                factors=recipe.factors,
+                alpha=recipe.alpha,
+                regularization=recipe.regularization_on(data),
+                iterations=recipe.iterations,
+                use_cg=True,
+                random_state=recipe.seed,
+            ),
+            verbose=int(progress),
+        )
+        model.fit(data.rectools(positive_only=False))
     users, items = model.get_vectors()
     has_positive = np.zeros(len(data.user_ids), bool)
     has_positive[data.user_index[data.weight > 0]] = True
