@@ -20,7 +20,7 @@ Environment: `TRAINER_COMMAND`, `INFERENCE_URL` (replicas, comma-separated), `AD
 what the trainer needs (stores, `MODEL_DIR`, `RUNS_DIR`).
 """
 
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 
 from _inference import reload_replicas, verify_replicas
 from _trainer import TrainerOperator
@@ -30,8 +30,8 @@ with DAG(
     dag_id="retrain_nightly",
     description="Retrain from ClickHouse, promote if good, hot-reload the inference service.",
     doc_md=__doc__,
-    schedule=CronTriggerTimetable("0 3 * * *", timezone="UTC"),
-    start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
+    # No start date, and a small margin: a new deployment waits for the night instead of running last night's at once.
+    schedule=CronTriggerTimetable("0 3 * * *", timezone="UTC", run_immediately=timedelta(minutes=15)),
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=8),

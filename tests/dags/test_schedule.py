@@ -28,6 +28,13 @@ def test_it_runs_each_night_at_three_utc_one_run_at_a_time_and_never_catches_up(
     assert dag["max_active_runs"] == 1
 
 
+def test_a_new_deployment_waits_for_the_night(dag: dict[str, Any]) -> None:
+    assert dag["first_run_after_a_deployment_at"] == {
+        "2026-11-21T04:24:00+00:00": "2026-11-22T03:00:00+00:00",
+        "2026-11-21T12:00:00+00:00": "2026-11-22T03:00:00+00:00",
+    }
+
+
 def test_the_steps_follow_one_another(dag: dict[str, Any]) -> None:
     for before, after in itertools.pairwise(ORDER):
         assert after in dag["tasks"][before]["downstream"]
