@@ -1,5 +1,6 @@
 """Every call to the REST API, typed. Pages call this and nothing else."""
 
+import time
 from typing import TypeVar
 
 import httpx
@@ -22,6 +23,7 @@ from ui.errors import RefusedError, ServiceDownError, UnexpectedAnswerError
 
 Answer = TypeVar("Answer", bound=BaseModel)
 EVENT_ATTEMPTS = 3
+PAUSE_SECONDS = 0.2
 
 
 class RecommenderClient:
@@ -34,6 +36,7 @@ class RecommenderClient:
     """
 
     def __init__(self, base_url: str, timeout_seconds: float = 10) -> None:
+        self._timeout_seconds = timeout_seconds
         self._http = httpx.Client(
             base_url=base_url.rstrip("/"),
             timeout=httpx.Timeout(timeout_seconds, connect=min(3.0, timeout_seconds)),
@@ -77,12 +80,15 @@ class RecommenderClient:
         if event.event_id is None:
             raise ValueError("an event that may be sent twice needs its id")
         body = event.model_dump(mode="json", exclude_none=True)
+        started = time.monotonic()
         for attempt in range(1, EVENT_ATTEMPTS + 1):
             try:
                 return self._call(EventsAccepted, "POST", "/v1/events", json=body).accepted[0]
             except ServiceDownError:
-                if attempt == EVENT_ATTEMPTS:
+                # A viewer waits for this: a slow failure is not repeated.
+                if attempt == EVENT_ATTEMPTS or time.monotonic() - started > self._timeout_seconds / 2:
                     raise
+                time.sleep(PAUSE_SECONDS * attempt)
         raise AssertionError("unreachable")
 
     def _get(self, model: type[Answer], path: str, **query: str | int | None) -> Answer:
