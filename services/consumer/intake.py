@@ -42,6 +42,8 @@ class Intake:
         self._held_rows = held_rows
         self._clock = clock
         self._blocks: dict[Place, Block] = {}
+        self.taken = 0
+        """Records taken in so far; a redelivery counts again."""
 
     @property
     def room(self) -> int:
@@ -78,6 +80,7 @@ class Intake:
         else:
             block.add(record)
         self._metrics.consumed.labels(record.topic).inc()
+        self.taken += 1
 
     def _is_hole_real(self, place: Place, offset: int) -> bool:
         """Go back once to see whether the records before ``offset`` are really not there."""

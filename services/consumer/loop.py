@@ -117,6 +117,7 @@ class Loop:
             self._closing = True
             self._worker.close()
             self._consumer.close()
+            log.info("left the group", extra={"records_taken": self._intake.taken})
 
     def _settle(self, blocks: list[Block]) -> None:
         """Store blocks, then commit them: the only order in which nothing can be lost.

@@ -4,7 +4,6 @@ import logging
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 
 from clickhouse_connect.driver.client import Client
@@ -150,12 +149,10 @@ class Service:
         if self._stopping.is_set():  # between the check and now
             loop.stop()
         end_watch = watch.start(loop)
-        started = time.monotonic()
         try:
             loop.run()
         finally:
             end_watch()
-            log.info("the loop ended", extra={"seconds": round(time.monotonic() - started, 3)})
 
     @property
     def _connect(self) -> Callable[[], Client]:

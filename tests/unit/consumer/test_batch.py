@@ -1,0 +1,55 @@
+import json
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.consumer.batch import Limits, open_block, token
+from services.consumer.decode import OFFSET, events_stream
+from services.consumer.record import Record
+
+STREAM = events_stream("events")
+OFFSETS = st.lists(st.integers(0, 1_000), min_size=1, unique=True).map(sorted)
+
+
+def record(offset: int, *, good: bool = True) -> Record:
+    value = {
+        "event_id": str(UUID(int=offset)), "user_id": 1, "item_id": 2, "action": "like",
+        "event_time": "2026-11-01T00:00:00Z",
+    }  # fmt: skip
+    return Record("events", 0, offset, offset, b"1", json.dumps(value).encode() if good else b"bad")
+
+
+def test_a_block_keeps_good_rows_and_bad_records_apart_and_spans_both() -> None:
+    block = open_block(STREAM, 5, record(10, good=False), now=0.0)
+    for offset, good in ((11, True), (12, False), (13, True)):
+        block.add(record(offset, good=good))
+    assert (block.first, block.last, len(block)) == (10, 13, 4)
+    assert [row[OFFSET] for row in block.rows] == [r.offset for r in block.records] == [11, 13]
+    assert [bad.record.offset for bad in block.rejected] == [10, 12]
+
+
+def test_a_block_is_due_at_the_first_limit_that_it_reaches() -> None:
+    block = open_block(STREAM, 5, record(0), now=100.0)
+    assert not block.is_due(Limits(rows=2, bytes=10_000, seconds=1.0), now=100.9)
+    assert block.is_due(Limits(rows=1, bytes=10_000, seconds=1.0), now=100.0)
+    assert block.is_due(Limits(rows=2, bytes=block.bytes, seconds=1.0), now=100.0)
+    assert block.is_due(Limits(rows=2, bytes=10_000, seconds=1.0), now=101.0)
+
+
+def test_halves_are_the_whole_and_carry_no_rejected_records_twice() -> None:
+    block = open_block(STREAM, 5, record(0), now=0.0)
+    for offset in range(1, 6):
+        block.add(record(offset, good=offset != 3))
+    left, right = block.halves()
+    assert left.rows + right.rows == block.rows
+    assert left.records + right.records == block.records
+    assert left.rejected == right.rejected == []
+
+
+@given(OFFSETS, OFFSETS)
+def test_tokens_are_equal_exactly_when_the_rows_are(some: list[int], others: list[int]) -> None:
+    def of(offsets: list[int]) -> str:
+        return token(7, 0, 0, 1_000, offsets)
+
+    assert (of(some) == of(others)) == (some == others)
