@@ -8,8 +8,6 @@ import pytest
 
 TRAINER = Path(__file__).parents[3] / "services/trainer"
 MODULES = sorted(path.stem for path in TRAINER.glob("*.py") if ">>>" in path.read_text())
-    path.stem for path in (Path(__file__).parents[3] / "services/trainer").glob("*.py") if ">>>" in path.read_text()
-)
 
 
 @pytest.mark.parametrize("name", [*(f"services.trainer.{name}" for name in MODULES), "services.common.confidence"])
