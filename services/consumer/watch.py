@@ -1,4 +1,4 @@
-"""What is looked after beside the loop, on a thread of its own: topic identity, retention, lag, audit."""
+"""What is looked after beside the loop, on a thread of its own: topic identity, retention, lag, audit, erasure."""
 
 import logging
 import threading
@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from clickhouse_connect.driver.client import Client
 from confluent_kafka.admin import AdminClient
 
-from services.common import audit
+from services.common import audit, erasure
 from services.common.kafka import (
     TopicIdentity,
     begin_offsets,
@@ -96,6 +96,8 @@ class Watch:
             committed = self._guard(topic, partitions, times)
             if tail or full:
                 self._audit(topic, committed, full=full)
+        if full and self._client is not None and (deleted := erasure.purge(self._client)):
+            log.info("deleted rows of erased viewers that were under way", extra={"rows": deleted})
         took = time.monotonic() - now
         if tail:
             self._next_audit = now + self._audit_seconds

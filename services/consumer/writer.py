@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from clickhouse_connect.datatypes.base import ClickHouseType
 from clickhouse_connect.driver.client import Client
 
+from services.common.erasure import ERASED
 from services.consumer.batch import Block, Rejected, token
 from services.consumer.decode import DECODER_VERSION, OFFSET, USER, Row
 from services.consumer.metrics import Metrics
@@ -17,7 +18,6 @@ from services.contracts.tables import ABSENT_OFFSETS, ERASED_USERS, EVENTS_QUARA
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-ERASED = "erased"
 _QUARANTINE_COLUMNS = (
     "epoch", "partition", "offset", "topic", "record_time", "key", "value", "reason", "detail", "decoder_version",
     "user_id",

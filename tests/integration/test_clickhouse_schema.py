@@ -12,12 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from services.common import audit, clickhouse
+from services.common import audit, clickhouse, erasure
 from services.common.kafka import TopicIdentity
 from services.common.migrations import CLICKHOUSE_MIGRATIONS, migrate_clickhouse, read_migrations
 from services.consumer.decode import EVENT_COLUMNS, Row
 from services.consumer.writer import INSERT_SETTINGS
 from services.contracts.events import Action
+from services.contracts.ids import UserId
 from services.contracts.signals import Signal, signal_of, signal_version, to_microseconds
 
 TOPIC = TopicIdentity("events", "id", (0, 1))
@@ -122,6 +123,25 @@ def test_an_erased_viewer_is_in_no_view(client: Client) -> None:
     client.command("INSERT INTO erased_users (user_id) VALUES (1)")
     for view in ("events_v", "signals_v"):
         assert client.query(f"SELECT user_id FROM {view}").result_rows == [(2,)]
+
+
+def test_erasing_a_viewer_deletes_every_row_and_the_audit_still_adds_up(client: Client) -> None:
+    insert(client, [row(0), row(1, user=2), row(2)])
+    client.command(
+        "INSERT INTO events_quarantine (epoch, partition, offset, topic, record_time, reason, user_id) "
+        f"VALUES ({TOPIC.epoch}, 0, 3, 'events', 0, 'json', 1)"
+    )
+    assert erasure.erase(client, UserId(1)) == 4, "two events, one signal, one quarantined record"
+    for table in ("events", "signals", "events_quarantine"):
+        assert client.query(f"SELECT count() FROM {table} WHERE user_id = 1").result_rows == [(0,)]
+    assert client.query("SELECT user_id FROM events").result_rows == [(2,)]
+    assert audit.missing(client, TOPIC, {0: 4}, {0: 0}) == {0: 0}
+    assert erasure.is_erased(client, UserId(1))
+    assert not erasure.is_erased(client, UserId(2))
+    insert(client, [row(0)])  # under way when the viewer was erased
+    assert client.query("SELECT count() FROM events_v WHERE user_id = 1").result_rows == [(0,)]
+    assert erasure.purge(client) == 2
+    assert erasure.purge(client) == 0
 
 
 def test_the_audit_counts_what_is_missing_wherever_it_should_be(client: Client) -> None:
