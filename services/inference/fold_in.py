@@ -58,8 +58,8 @@ def fold_in(basis: FoldInBasis, indices: NDArray[np.intp], confidence: Floats) -
     [0.75, 0.0]
     """
     chosen = basis.whitened[indices]
-    positive = np.maximum(confidence, 0)
-    extra = np.abs(confidence) - 1
+    positive: Floats = np.maximum(confidence, np.float32(0))
+    extra: Floats = np.abs(confidence) - np.float32(1)
     if len(indices) <= chosen.shape[1]:
         system = chosen @ chosen.T
         system *= extra[:, None]

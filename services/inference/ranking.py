@@ -42,7 +42,8 @@ def top_k(
         masked[left_out] = -np.inf
     best = np.flatnonzero(masked >= _lower_bound_of_kth(masked, k))
     best = best[masked[best] != -np.inf]
-    return best[np.argsort(-masked[best], kind="stable")][:k]
+    ranked: NDArray[np.intp] = best[np.argsort(-masked[best], kind="stable")][:k]
+    return ranked
 
 
 def _lower_bound_of_kth(scores: NDArray[np.float32], k: int) -> np.float32:

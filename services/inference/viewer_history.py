@@ -81,8 +81,10 @@ def merge_live(history: ViewerHistory, slots: Mapping[int, int]) -> ViewerHistor
 def _with_room_for(history: ViewerHistory, item_ids: list[int]) -> ViewerHistory:
     """Return a copy with a row without signals for each of ``item_ids`` at its end."""
     extra = len(item_ids)
-    old = (history.item_ids, history.opinion, history.rating, history.watched, history.versions)
-    if not extra:
-        return ViewerHistory(*(array.copy() for array in old))
-    new = (item_ids, [0] * extra, [np.nan] * extra, [0] * extra, np.zeros((extra, 3, 2)))
-    return ViewerHistory(*(np.concatenate([a, np.asarray(b, a.dtype)]) for a, b in zip(old, new, strict=True)))
+    return ViewerHistory(
+        np.concatenate([history.item_ids, np.array(item_ids, np.int64)]),
+        np.concatenate([history.opinion, np.zeros(extra, np.int8)]),
+        np.concatenate([history.rating, np.full(extra, np.nan, np.float32)]),
+        np.concatenate([history.watched, np.zeros(extra, np.uint8)]),
+        np.concatenate([history.versions, np.zeros((extra, 3, 2), np.uint64)]),
+    )

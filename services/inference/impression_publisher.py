@@ -1,0 +1,59 @@
+"""Sends every served list to the topic `impressions`, off the answer's path: when Kafka is slow, lists are dropped."""
+
+import logging
+from typing import Any
+
+from confluent_kafka import KafkaError, Producer
+
+from services.common.kafka import client_config
+from services.contracts.impressions import Impression
+from services.inference.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+
+class ImpressionPublisher:
+    """A producer of its own, so that impressions never take the events' place in a queue. Thread-safe."""
+
+    def __init__(self, bootstrap_servers: str, topic: str, metrics: Metrics, *, queue_lists: int = 20_000) -> None:
+        self._topic = topic
+        self._metrics = metrics
+        self._config: dict[str, Any] = client_config(bootstrap_servers, "movierecs-impressions") | {
+            "enable.idempotence": True,
+            "acks": "all",
+            "linger.ms": 50,
+            "compression.type": "lz4",
+            "queue.buffering.max.messages": queue_lists,
+            "message.timeout.ms": 60_000,
+        }
+        self._producer: Producer | None = None
+
+    def start(self) -> None:
+        """Start the producer; returns at once."""
+        self._producer = Producer(self._config)
+
+    def stop(self, timeout_seconds: float = 2.0) -> None:
+        """Send what is queued, within the time given."""
+        if self._producer is not None:
+            self._metrics.impressions_dropped.inc(self._producer.flush(timeout_seconds))
+
+    def publish(self, impression: Impression, headers: dict[str, str]) -> None:
+        """Queue one list; never blocks, counts what could not be queued or delivered."""
+        if self._producer is None:
+            return
+        try:
+            self._producer.produce(
+                self._topic,
+                key=str(impression.user_id).encode(),
+                value=impression.model_dump_json().encode(),
+                headers=list(headers.items()),
+                on_delivery=self._delivered,
+            )
+        except BufferError:
+            self._metrics.impressions_dropped.inc()
+        self._producer.poll(0)
+
+    def _delivered(self, error: KafkaError | None, _message: object) -> None:
+        if error is not None:
+            self._metrics.impressions_dropped.inc()
+            log.warning("an impression was not delivered: %s", error.str())

@@ -1,0 +1,14 @@
+"""The service's settings."""
+
+from pydantic import Field, SecretStr
+
+from services.common.settings import ClickHouseSettings, KafkaSettings, LogSettings, ModelSettings, PostgresSettings
+
+
+class InferenceSettings(KafkaSettings, ClickHouseSettings, PostgresSettings, ModelSettings, LogSettings):
+    """What one replica needs; read from the environment by `__main__`."""
+
+    inference_host: str = Field(default="127.0.0.1", description="The address to listen on.")
+    inference_port: int = Field(default=8000, ge=1, le=65535, description="The port to listen on.")
+    admin_api_key: SecretStr = Field(min_length=16, description="Opens the admin routes; at least 16 characters.")
+    publish_timeout_seconds: float = Field(default=5.0, gt=0, description="How long POST /v1/events waits for Kafka.")
