@@ -108,8 +108,8 @@ def describe_topic(client: AdminClient, name: str, *, timeout_seconds: float = 1
     Raises:
         KafkaException: there is no such topic, or the broker does not answer.
     """
-    cluster = client.list_topics(name, timeout=timeout_seconds)
-    if str(cluster.cluster_id).startswith(IN_MEMORY_CLUSTER):
+    cluster = client.list_topics(timeout=timeout_seconds)  # of all: asking for one by name might create it
+    if str(cluster.cluster_id).startswith(IN_MEMORY_CLUSTER) and name in cluster.topics:
         return _in_memory_identity(cluster, name)
     future = client.describe_topics(TopicCollection([name]), request_timeout=timeout_seconds)[name]
     description = future.result(timeout_seconds)

@@ -183,7 +183,7 @@ class Loop:
                 return False
             return True
 
-        if not self._patience.call("commit", commit):
+        if not self._patience.call("commit", commit, here=self._in_callback):
             return
         for block, owned in ours:
             owned.committed_time_ms = block.last_time_ms

@@ -55,9 +55,10 @@ class Patience:
         self._on_retry = on_retry
         self._random = random_unit
 
-    def call(self, what: str, attempt: Callable[[], T]) -> T:
+    def call(self, what: str, attempt: Callable[[], T], *, here: bool = False) -> T:
         """Return ``attempt()``, repeated with exponential backoff and jitter while a retry can help.
 
+        With ``here`` it runs on this thread: inside one of its callbacks, Kafka's client answers no other one.
         ``attempt`` must be safe to repeat: an earlier try may have worked and only its answer been lost.
 
         Raises:
@@ -70,7 +71,7 @@ class Patience:
             while True:
                 tries += 1
                 try:
-                    return self._in_background(attempt)
+                    return attempt() if here else self._in_background(attempt)
                 except GivenUpError:
                     raise
                 except Exception as error:

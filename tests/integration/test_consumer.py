@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -258,3 +258,34 @@ def _is_gone(pipeline: Pipeline) -> bool:
     except KafkaException:
         return True
     return False
+
+
+def test_consumers_that_join_and_leave_hand_over_without_redelivery(pipeline: Pipeline) -> None:
+    pipeline.make_topics()
+    consumers = [pipeline.consumer(f"consumer-{n}") for n in range(3)]
+    produced = 0
+
+    def produce_until(predicate: Callable[[], bool], what: str) -> None:
+        nonlocal produced
+        deadline = time.monotonic() + 30
+        while not predicate():
+            assert time.monotonic() < deadline, what
+            pipeline.produce([event(n) for n in range(produced, produced + 200)])
+            produced += 200
+
+    try:
+        for consumer in consumers:
+            consumer.start()
+            produce_until(lambda c=consumer: '"assigned"' in c.log_tail(), "it has partitions")  # type: ignore[misc]
+        for consumer in consumers[:2]:
+            assert consumer.stop() == 0
+            pipeline.produce([event(n) for n in range(produced, produced + 200)])
+            produced += 200
+        wait_until(lambda: sum(pipeline.committed().values()) == produced, 30, "everything is committed")
+        assert consumers[2].stop() == 0
+        assert pipeline.count("events_v") == produced
+        logs = "".join(consumer.log_file.read_text() for consumer in consumers)
+        assert sum(map(int, re.findall(r'"records_taken": (\d+)', logs))) == produced
+    finally:
+        for consumer in consumers:
+            consumer.close()
