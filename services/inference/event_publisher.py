@@ -83,6 +83,7 @@ class EventPublisher:
         self._config: dict[str, Any] = client_config(bootstrap_servers, "movierecs-inference") | {
             "enable.idempotence": True,
             "acks": "all",
+            "log_level": 2,  # what librdkafka would print about lost connections comes to `error_cb` too
             "linger.ms": 1,
             "compression.type": "lz4",
             "queue.buffering.max.messages": queue_events,
@@ -94,6 +95,7 @@ class EventPublisher:
         self._thread = threading.Thread(target=self._poll, name="event-publisher", daemon=True)
         self._producer: Producer | None = None
         self._fatal = False
+        self._last_error: int | None = None
 
     def start(self) -> None:
         """Start the producer; returns at once, it connects in the background."""
@@ -169,7 +171,9 @@ class EventPublisher:
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal() or error.code() == KafkaError._FATAL:
             self._fatal = True
-        log.warning("Kafka producer: %s", error.str(), extra={"fatal": self._fatal})
+        if error.code() != self._last_error:
+            log.warning("Kafka producer: %s", error.str(), extra={"fatal": self._fatal})
+        self._last_error = error.code()
 
     def _poll(self) -> None:
         while not self._stopping.is_set():

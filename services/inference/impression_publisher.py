@@ -21,6 +21,8 @@ class ImpressionPublisher:
         self._config: dict[str, Any] = client_config(bootstrap_servers, "movierecs-impressions") | {
             "enable.idempotence": True,
             "acks": "all",
+            "log_level": 2,  # the other producer tells about lost connections
+            "error_cb": lambda _error: None,
             "linger.ms": 50,
             "compression.type": "lz4",
             "queue.buffering.max.messages": queue_lists,

@@ -12,7 +12,8 @@ from services.contracts.rest import Strategy
 from services.inference.fold_in import Floats, fold_in
 from services.inference.model import Indices, Model
 from services.inference.ranking import scores_of, top_k
-from services.inference.viewer_history import ViewerHistory, merge_live
+from services.inference.stamps import take_apart
+from services.inference.viewer_history import ViewerHistory, is_newer, merge_live
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,30 @@ class Ranked:
     indices: Indices
     scores: Floats
 
+    @classmethod
+    def empty(cls) -> "Ranked":
+        """Return no films."""
+        return cls(np.empty(0, np.intp), np.empty(0, np.float32))
+
 
 def whole_history(model: Model, user_id: UserId, slots: Mapping[int, int]) -> tuple[ViewerHistory, bool]:
     """Return the viewer's history and whether it holds anything newer than the model."""
     trained = model.trained_history(user_id)
     merged = merge_live(trained, slots) if slots else None
     return (trained, False) if merged is None else (merged, True)
+
+
+def held_by(model: Model, user_id: UserId, slots: Mapping[int, int]) -> set[int]:
+    """Return the slots that the model's bundle holds in the same or a newer version."""
+    history = model.trained_history(user_id)
+    held = set()
+    for slot, stamp in slots.items():
+        signal = take_apart(slot, stamp)
+        row = int(np.searchsorted(history.item_ids, signal.item_id))
+        known = row < len(history.item_ids) and history.item_ids[row] == signal.item_id
+        if known and not is_newer(signal.version, history.versions[row, signal.signal]):
+            held.add(slot)
+    return held
 
 
 def taste_of(model: Model, user_id: UserId, slots: Mapping[int, int]) -> Taste:

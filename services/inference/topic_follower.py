@@ -141,6 +141,7 @@ class TopicFollower:
                 "auto.offset.reset": "error",
                 "fetch.wait.max.ms": 100,
                 "queued.max.messages.kbytes": 8 * 1024,
+                "log_level": 2,  # lost connections come out of `poll` as errors
             }
         )
 

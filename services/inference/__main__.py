@@ -1,0 +1,32 @@
+"""`python -m services.inference`: one replica of the service, one process."""
+
+import os
+
+# Before NumPy is imported: several BLAS threads per request thread make each of them many times slower.
+for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
+import uvicorn  # noqa: E402
+
+from services.common.telemetry import configure_logging  # noqa: E402
+from services.inference.main import build  # noqa: E402
+from services.inference.settings import InferenceSettings  # noqa: E402
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT; requests in flight are answered first."""
+    settings = InferenceSettings.from_environment()
+    configure_logging("inference", settings.log_level)
+    uvicorn.run(
+        build(settings),
+        host=settings.inference_host,
+        port=settings.inference_port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
+
+
+if __name__ == "__main__":
+    main()

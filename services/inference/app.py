@@ -1,0 +1,58 @@
+"""The application: routes, errors and lifespan around the parts that it is given."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from http import HTTPStatus
+
+import psycopg
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from fastapi import FastAPI, Request, Response
+
+from services.inference import openapi, problems
+from services.inference.dependencies import Services
+from services.inference.problems import ProblemError
+from services.inference.request_context import RequestContext, request_id_of
+from services.inference.routes import events, health, items, models, users
+from services.inference.serving import NoModelError
+
+DESCRIPTION = """Feedback in, lists out. A like changes the viewer's next list at once.
+Errors are `application/problem+json` (RFC 9457) and name the fields that were wrong."""
+_RETRY_AFTER_SECONDS = 5
+
+
+def create_app(services: Services, running: AbstractAsyncContextManager[None]) -> FastAPI:
+    """Return the application; ``running`` starts and stops what works in the background."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with running:
+            yield
+
+    app = FastAPI(title="MovieRecs", version="1", description=DESCRIPTION, lifespan=lifespan)
+    app.state.services = services
+    for module in (users, items, events, models, health):
+        app.include_router(module.router)
+    problems.install(app)
+    _install_absences(app)
+    openapi.install(app)
+    app.add_middleware(RequestContext, metrics=services.metrics, on_error=problems.internal_error)
+    return app
+
+
+def _install_absences(app: FastAPI) -> None:
+    """Answer 503 when something that a route needs is not there now."""
+    reasons: dict[type[Exception], str] = {
+        NoModelError: "No model has been loaded yet.",
+        psycopg.OperationalError: "PostgreSQL does not answer.",
+        ClickHouseError: "ClickHouse does not answer.",
+    }
+    for kind, reason in reasons.items():
+        app.add_exception_handler(kind, _absence(reason))
+
+
+def _absence(reason: str):  # type: ignore[no-untyped-def]
+    async def answer(request: Request, error: Exception) -> Response:
+        problem = ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, reason).problem(request_id_of(request))
+        return problems.respond(problem, retry_after_seconds=_RETRY_AFTER_SECONDS)
+
+    return answer

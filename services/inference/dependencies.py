@@ -1,0 +1,87 @@
+"""What the routes are given: the service's parts, and the checks that several routes share."""
+
+import hmac
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import Depends, Header, Path, Query, Request
+from pydantic import SecretStr
+
+from services.contracts.ids import MAX_ID, UserId
+from services.contracts.rest import ADMIN_KEY_HEADER, DEFAULT_K, MAX_K, FieldError
+from services.inference.catalogue import Catalogue
+from services.inference.erasure import Erasure
+from services.inference.event_publisher import EventPublisher
+from services.inference.impression_publisher import ImpressionPublisher
+from services.inference.live_history import LiveHistory
+from services.inference.metrics import Metrics
+from services.inference.model_store import ModelStore
+from services.inference.notices import Notices
+from services.inference.problems import ProblemError
+from services.inference.serving import Serving
+from services.inference.topic_follower import TopicFollower
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts of one replica, wired in `services.inference.main`."""
+
+    metrics: Metrics
+    catalogue: Catalogue
+    live: LiveHistory
+    follower: TopicFollower
+    store: ModelStore
+    notices: Notices
+    serving: Serving
+    events: EventPublisher
+    impressions: ImpressionPublisher
+    erasure: Erasure
+    admin_key: SecretStr
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
+K = Annotated[int, Query(ge=1, le=MAX_K, description="How many films at most.", examples=[DEFAULT_K])]
+Genre = Annotated[str | None, Query(max_length=64, description="Only films of this genre.", examples=["Comedy"])]
+UserIdPath = Annotated[int, Path(ge=1, le=MAX_ID, description="The viewer's id.", examples=[42])]
+ItemIdPath = Annotated[int, Path(ge=1, le=MAX_ID, description="The film's id.", examples=[50])]
+
+
+def _viewer(user_id: UserIdPath, services: ServicesDep) -> UserId:
+    refuse_erased(services, UserId(user_id), "user_id")
+    return UserId(user_id)
+
+
+Viewer = Annotated[UserId, Depends(_viewer)]
+"""The path's viewer; 410 for one who was erased."""
+
+
+def refuse_erased(services: Services, user_id: UserId, field: str) -> None:
+    """Raise the 410 when the viewer was erased; ``field`` is what named them."""
+    if services.live.is_erased(user_id):
+        error = FieldError(field=field, message="this viewer was erased; the id stays refused")
+        raise ProblemError(HTTPStatus.GONE, f"{field}: {error.message}", errors=[error])
+
+
+def _require_admin(
+    services: ServicesDep,
+    key: Annotated[str | None, Header(alias=ADMIN_KEY_HEADER, description="The admin key.")] = None,
+) -> None:
+    if not key:
+        raise _refused(HTTPStatus.UNAUTHORIZED, "is missing")
+    if not hmac.compare_digest(key.encode(), services.admin_key.get_secret_value().encode()):
+        raise _refused(HTTPStatus.FORBIDDEN, "is wrong")
+
+
+def _refused(status: HTTPStatus, what: str) -> ProblemError:
+    error = FieldError(field=ADMIN_KEY_HEADER, message=what)
+    return ProblemError(status, f"{ADMIN_KEY_HEADER} {what}", errors=[error])
+
+
+AdminOnly = Depends(_require_admin)
+"""A route's dependency: 401 without the admin key, 403 with a wrong one; compared in constant time."""

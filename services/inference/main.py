@@ -1,0 +1,83 @@
+"""Wiring: builds the parts of one replica from its settings. Nothing connects before the application starts."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime, timezone
+
+from fastapi import FastAPI
+from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
+from starlette.concurrency import run_in_threadpool
+
+from services.common import postgres
+from services.contracts.topics import EVENTS_TOPIC, IMPRESSIONS_TOPIC
+from services.inference.app import create_app
+from services.inference.catalogue import Catalogue
+from services.inference.dependencies import Services
+from services.inference.erasure import Erasure
+from services.inference.event_publisher import EventPublisher
+from services.inference.impression_publisher import ImpressionPublisher
+from services.inference.live_history import LiveHistory
+from services.inference.metrics import Metrics
+from services.inference.model_store import ModelStore
+from services.inference.notices import Notices
+from services.inference.serving import Serving
+from services.inference.settings import InferenceSettings
+from services.inference.topic_follower import TopicFollower
+
+log = logging.getLogger(__name__)
+
+
+def build(
+    settings: InferenceSettings,
+    *,
+    events_topic: str = EVENTS_TOPIC,
+    impressions_topic: str = IMPRESSIONS_TOPIC,
+    now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+) -> FastAPI:
+    """Return the application of one replica."""
+    registry = CollectorRegistry()
+    for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
+        registry.register(collector)
+    metrics = Metrics(registry)
+    kafka = settings.kafka_bootstrap_servers
+    pool = postgres.pool(settings.postgres_dsn)
+    catalogue = Catalogue(pool)
+    live = LiveHistory()
+    follower = TopicFollower(kafka, events_topic, live.apply, metrics)
+    store = ModelStore(
+        settings.model_dir, pool=pool, catalogue=catalogue, live=live, follower=follower, metrics=metrics, now=now
+    )
+    serving = Serving(store, live, catalogue)
+    erasure = Erasure(pool, settings.clickhouse_url, live, serving)
+    notices = Notices(settings.postgres_dsn, store, erasure.read_erased)
+    events = EventPublisher(kafka, events_topic, metrics, timeout_seconds=settings.publish_timeout_seconds, now=now)
+    impressions = ImpressionPublisher(kafka, impressions_topic, metrics)
+
+    @asynccontextmanager
+    async def running() -> AsyncIterator[None]:
+        pool.open(wait=False)
+        events.start()
+        impressions.start()
+        notices.start()  # loads the first model, which starts the follower
+        try:
+            yield
+        finally:
+            # The server has answered every request by now: what is queued was promised to nobody, or is impressions.
+            for stop in (notices.stop, follower.stop, events.stop, impressions.stop, pool.close):
+                await run_in_threadpool(stop)
+
+    services = Services(
+        metrics=metrics,
+        catalogue=catalogue,
+        live=live,
+        follower=follower,
+        store=store,
+        notices=notices,
+        serving=serving,
+        events=events,
+        impressions=impressions,
+        erasure=erasure,
+        admin_key=settings.admin_api_key,
+    )
+    return create_app(services, running())

@@ -1,0 +1,1 @@
+"""The REST API's routes: parse, call, map errors to answers."""

@@ -1,0 +1,52 @@
+"""The served model, and its reload."""
+
+from http import HTTPStatus
+
+from fastapi import APIRouter
+
+from services.common.bundle import BundleError
+from services.contracts.rest import ModelInfo, Reloaded
+from services.inference.dependencies import AdminOnly, ServicesDep
+from services.inference.model_store import NoChampionError
+from services.inference.openapi import problems
+from services.inference.problems import ProblemError
+from services.inference.topic_follower import ReplayError
+
+router = APIRouter(prefix="/v1/models", tags=["model"])
+
+
+@router.get("/current", responses=problems(HTTPStatus.SERVICE_UNAVAILABLE))
+def current(services: ServicesDep) -> ModelInfo:
+    """The model that this replica serves."""
+    model = services.serving.model()
+    manifest = model.manifest
+    return ModelInfo(
+        version=model.version,
+        stage=model.stage,
+        created_at=manifest.created_at,
+        loaded_at=model.loaded_at,
+        code_revision=manifest.code_revision,
+        users=len(model.user_ids),
+        items=len(model.item_ids),
+        factors=manifest.factors,
+        metrics=manifest.metrics,
+    )
+
+
+@router.post(
+    "/reload",
+    dependencies=[AdminOnly],
+    responses=problems(
+        HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE
+    ),
+)
+def reload(services: ServicesDep) -> Reloaded:
+    """Serve the registry's champion now; answers once it is served. Requests go on meanwhile, none fails."""
+    try:
+        return services.store.reload()
+    except NoChampionError as error:
+        raise ProblemError(HTTPStatus.CONFLICT, f"Nothing to serve: {error}.") from error
+    except BundleError as error:
+        raise ProblemError(HTTPStatus.CONFLICT, f"The champion was refused: {error}.") from error
+    except ReplayError as error:
+        raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, f"Not reloaded: {error}.", retry_after_seconds=2) from error

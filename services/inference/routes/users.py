@@ -1,0 +1,92 @@
+"""What concerns one viewer: their list, their history, their data."""
+
+import time
+from datetime import datetime, timezone
+from http import HTTPStatus
+from typing import Annotated
+from uuid import uuid4
+
+from fastapi import APIRouter, Query, Request
+
+from services.contracts.ids import ItemId, UserId
+from services.contracts.impressions import Impression
+from services.contracts.rest import DEFAULT_K, Erased, History, Recommendations, UserExport
+from services.inference.dependencies import AdminOnly, Genre, K, Services, ServicesDep, UserIdPath, Viewer
+from services.inference.openapi import problems
+from services.inference.recommender import Ranked, rank
+from services.inference.routes.genres import genre_index
+from services.inference.tracing import trace_headers
+
+router = APIRouter(prefix="/v1/users", tags=["viewers"])
+_HISTORY_LIMIT = 1_000
+VARIANT = "default"
+
+
+@router.get("/{user_id}/recommendations", responses=problems(HTTPStatus.GONE, HTTPStatus.SERVICE_UNAVAILABLE))
+def recommendations(
+    user: Viewer, services: ServicesDep, request: Request, k: K = DEFAULT_K, genre: Genre = None
+) -> Recommendations:
+    """Films for the viewer, best first, those already seen left out; it follows their latest signal at once."""
+    start = time.perf_counter()
+    moment = services.serving.moment(user)
+    taste = services.serving.taste(user, moment)
+    index = genre_index(services, moment.model, genre)
+    ranked = Ranked.empty() if index is None and genre is not None else rank(moment.model, taste, k, index)
+    services.metrics.recommendation_seconds.labels(taste.strategy).observe(time.perf_counter() - start)
+    services.metrics.lists_served.labels(taste.strategy, VARIANT).inc()
+    answer = Recommendations(
+        model_version=moment.model.version,
+        items=services.serving.items(moment.model, ranked),
+        request_id=uuid4(),
+        user_id=user,
+        strategy=taste.strategy,
+        variant=VARIANT,
+    )
+    _record(services, answer, request)
+    return answer
+
+
+def _record(services: Services, answer: Recommendations, request: Request) -> None:
+    services.impressions.publish(
+        Impression(
+            request_id=answer.request_id,
+            user_id=answer.user_id,
+            item_ids=[ItemId(item.id) for item in answer.items],
+            strategy=answer.strategy,
+            variant=answer.variant,
+            model_version=answer.model_version,
+            served_at=datetime.now(timezone.utc),
+        ),
+        trace_headers(request.headers),
+    )
+
+
+@router.get("/{user_id}/history", responses=problems(HTTPStatus.GONE, HTTPStatus.SERVICE_UNAVAILABLE))
+def history(
+    user: Viewer,
+    services: ServicesDep,
+    limit: Annotated[int, Query(ge=1, le=_HISTORY_LIMIT, description="How many films at most.")] = 100,
+) -> History:
+    """What the viewer said about films, latest first: the model's data and everything since."""
+    total, entries = services.serving.history(user, limit)
+    return History(user_id=user, total=total, entries=entries)
+
+
+@router.delete(
+    "/{user_id}",
+    dependencies=[AdminOnly],
+    responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+def erase(user_id: UserIdPath, services: ServicesDep) -> Erased:
+    """Erase the viewer everywhere and for ever; safe to repeat, which after a 503 is what to do."""
+    return services.erasure.erase(UserId(user_id))
+
+
+@router.get(
+    "/{user_id}/export",
+    dependencies=[AdminOnly],
+    responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.GONE, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+def export(user: Viewer, services: ServicesDep) -> UserExport:
+    """Everything that is stored about the viewer."""
+    return services.erasure.export(user)
