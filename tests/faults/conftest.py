@@ -46,6 +46,26 @@ def world(tmp_path: Path, kafka: KafkaServer, clickhouse: ClickHouseServer, rng:
 
 
 @pytest.fixture
+def kafka_world(
+    tmp_path: Path, own_kafka: KafkaServer, clickhouse: ClickHouseServer, rng: random.Random
+) -> Iterator[World]:
+    """A stream on a broker of its own, which the test may kill and freeze, and the shared ClickHouse."""
+    one = World(tmp_path, own_kafka, clickhouse, rng)
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def clickhouse_world(
+    tmp_path: Path, kafka: KafkaServer, own_clickhouse: ClickHouseServer, rng: random.Random
+) -> Iterator[World]:
+    """A stream on the shared broker and a ClickHouse of its own, which the test may kill and freeze."""
+    one = World(tmp_path, kafka, own_clickhouse, rng)
+    yield one
+    one.close()
+
+
+@pytest.fixture
 def own_world(
     tmp_path: Path, own_kafka: KafkaServer, own_clickhouse: ClickHouseServer, rng: random.Random
 ) -> Iterator[World]:

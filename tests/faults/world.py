@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 from clickhouse_connect.driver.client import Client
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, Message, Producer, TopicPartition
 from pydantic import SecretStr
 
 from services.common import clickhouse as clickhouse_client
@@ -19,6 +19,7 @@ from services.common.audit import audit, first_offsets
 from services.common.kafka import TopicIdentity, TopicSpec
 from services.common.migrations import CLICKHOUSE_MIGRATIONS, migrate_clickhouse, read_migrations
 from services.contracts.events import Action, Event
+from services.contracts.tables import EVENTS, SIGNALS
 from tests.faults.oracle import Oracle, differences, stored_events, stored_quarantine, stored_signals
 from tests.support.processes import ServiceProcess, wait_until
 from tests.support.services import ClickHouseServer, KafkaServer
@@ -101,11 +102,25 @@ class World:
         if self.clickhouse.process.is_running:
             self.clickhouse.drop_database(self.database)
 
+    def rewind(self, offset: int = 0) -> None:
+        """Set the group back, as an operator would; its consumers must have left."""
+        topic = self.identity()
+        places = [TopicPartition(topic.name, p, offset) for p in topic.partitions]
+        admin = kafka_admin.admin(self.kafka.bootstrap)
+        future = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(self.group, places)])[self.group]
+        errors = [place.error for place in future.result(20).topic_partitions if place.error is not None]
+        assert not errors, errors
+
+    def stop_merges(self) -> None:
+        """Keep every row that is written, so that what was written twice can be counted."""
+        for table in (EVENTS, SIGNALS):
+            self.clickhouse.execute(f"SYSTEM STOP MERGES {self.database}.{table}")
+
     # -- producing --------------------------------------------------------------------------------------------------
 
-    def random_event(self, viewers: int = 50, films: int = 30) -> Event:
+    def random_event(self, viewers: int = 50, films: int = 30, rng: random.Random | None = None) -> Event:
         """An event of a few viewers and films, so that signals collide; times rise per viewer, as our producer's."""
-        rng = self.rng
+        rng = rng or self.rng
         user, action = rng.randint(1, viewers), rng.choice(list(Action))
         now = datetime.now(timezone.utc)
         time_of_event = max(now, self._times.get(user, now) + timedelta(microseconds=1))
@@ -131,8 +146,12 @@ class World:
     def send(self, events: list[Event]) -> None:
         """Produce exactly these; returns when each was acknowledged or refused."""
         for event in events:
-            self._send(str(event.user_id), event.model_dump_json().encode(), partial(self.oracle.saw, event))
+            self.send_soon(event)
         self.flush()
+
+    def send_soon(self, event: Event) -> None:
+        """Hand one event to the producer; `flush` waits for it."""
+        self._send(str(event.user_id), event.model_dump_json().encode(), partial(self.oracle.saw, event))
 
     def send_bad(self, values: list[bytes], key: str = "poison") -> None:
         """Produce records that are not events."""
