@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.admin import AdminClient
 from pydantic import ValidationError
 
-from services.common.kafka import TopicIdentity, admin, begin_offsets, client_config, describe_topic, end_offsets
+from services.common.kafka import TopicIdentity, begin_offsets, client_config, describe_topic, end_offsets
 from services.contracts.events import Event
 from services.inference.metrics import Metrics
 
@@ -128,7 +128,7 @@ class TopicFollower:
 
     def _client(self) -> AdminClient:
         if self._admin is None:
-            self._admin = admin(self._bootstrap)
+            self._admin = AdminClient(client_config(self._bootstrap, "movierecs-live-admin") | {"log_level": 2})
         return self._admin
 
     def _consumer(self) -> Consumer:
