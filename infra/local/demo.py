@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
+from pathlib import Path
 
 import httpx
 import psycopg
@@ -23,7 +25,7 @@ from services.contracts.tables import MODEL_VERSIONS
 
 
 class StepError(Exception):
-    """A command of the demo failed; its own output has been shown."""
+    """A command of the demo failed; the message names the log to read."""
 
 
 def main() -> int:
@@ -34,16 +36,15 @@ def main() -> int:
         ensure_env_file(ROOT / ".env", ROOT / ".env.example")
         settings = StackSettings.load()
         data = fetch(DatasetSettings.from_environment(), settings.state / "data")
-        _run(console, "starting Kafka, ClickHouse and PostgreSQL", {}, "infra.local", "up", "--only", ",".join(STORES))
-        env = service_environment(settings)
-        _run(console, "applying the migrations", env, "services.common.migrations")
-        _run(console, "starting the services", {}, "infra.local", "up")
-        _run(console, f"loading {data.name}", env, "services.trainer", "load", "--movielens", str(data))
+        _up(console, "starting Kafka, ClickHouse and PostgreSQL", "--only", ",".join(STORES))
+        _service(console, "applying the migrations", settings, "services.common.migrations")
+        _up(console, "starting the services")
+        _service(console, f"loading {data.name}", settings, "services.trainer", "load", "--movielens", str(data))
         if _has_champion(settings.postgres):
             console.print("models: one is promoted already")
         else:
             run = ("run", "--run-id", f"initial-{data.name}", "--force")
-            _run(console, "training the first models", env, "services.trainer", *run)
+            _service(console, "training the first models", settings, "services.trainer", *run)
     except DatasetError as error:
         console.print(f"data: {error}", style="red", markup=False)
         return 1
@@ -59,19 +60,36 @@ def main() -> int:
     if not prove(addresses, console):
         return 1
     console.print(f"Everything runs after {time.monotonic() - begin:.0f} s. Stop it with: make stop")
-    urls = {"Demo": env["UI_URL"], "REST API": f"{addresses.inference}/docs", "Airflow": addresses.airflow}
+    urls = {
+        "Demo": service_environment(settings)["UI_URL"],
+        "REST API": f"{addresses.inference}/docs",
+        "Airflow": addresses.airflow,
+    }
     for name, url in urls.items():
         console.print(f"  {name:9} {url}", markup=False)
     console.print("  Airflow's user is admin, its password AIRFLOW_ADMIN_PASSWORD in .env", markup=False)
     return 0
 
 
-def _run(console: Console, what: str, env: dict[str, str], module: str, *arguments: str) -> None:
+def _up(console: Console, what: str, *arguments: str) -> None:
+    """Start programs; shows its progress as it is."""
+    _run(console, what, [sys.executable, "-m", "infra.local", "up", *arguments], {}, None)
+
+
+def _service(console: Console, what: str, settings: StackSettings, module: str, *arguments: str) -> None:
+    """Run a service's command: its progress bars are shown, its JSON log goes to a file."""
+    argv = [sys.executable, "-m", module, *arguments]
+    _run(console, what, argv, service_environment(settings), settings.state / "logs" / "demo.log")
+
+
+def _run(console: Console, what: str, argv: list[str], env: dict[str, str], log: Path | None) -> None:
     console.print(f"[bold]{what}[/bold]")
     begin = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", module, *arguments], env=os.environ | env, check=False)
+    with log.open("ab") if log else nullcontext() as stdout:
+        done = subprocess.run(argv, env=os.environ | env, stdout=stdout, check=False)
     if done.returncode:
-        raise StepError(f"{what} failed: python -m {module} {' '.join(arguments)} exited with {done.returncode}")
+        where = f"\nRead the log: {log}" if log else ""
+        raise StepError(f"{what} failed: {' '.join(argv[1:])} exited with {done.returncode}{where}")
     console.print(f"  done in {time.monotonic() - begin:.1f} s", style="dim")
 
 

@@ -25,7 +25,7 @@ from services.contracts.rest import Strategy
 from services.contracts.tables import EVENTS_VIEW
 from services.contracts.topics import EVENTS_TOPIC
 
-GENRE = "Sci-Fi"
+GENRE = "Horror"
 DAG = "retrain_nightly"
 LIKES_MEASURED = 200
 LIKES_PER_VIEWER = 20
