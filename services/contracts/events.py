@@ -7,10 +7,10 @@ file in ``event.schema.json``; a test compares them.
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from services.contracts.ids import ItemIdField, UserIdField
 
@@ -50,17 +50,19 @@ class _EventFields(BaseModel):
     user_id: UserIdField
     item_id: ItemIdField
     action: Action
-    value: RatingValue | None = None
+    value: RatingValue | None = Field(default=None, validate_default=True)
     request_id: RequestId | None = None
     source: Source = "api"
 
-    @model_validator(mode="after")
-    def _value_goes_with_rate(self) -> Self:
-        if self.action is Action.RATE and self.value is None:
+    @field_validator("value")
+    @classmethod
+    def _value_goes_with_rate(cls, value: float | None, info: ValidationInfo) -> float | None:
+        action = info.data.get("action")  # missing when it is wrong itself
+        if action is Action.RATE and value is None:
             raise ValueError("value is required with the action 'rate'")
-        if self.action is not Action.RATE and self.value is not None:
-            raise ValueError(f"value is only allowed with the action 'rate', not with '{self.action.value}'")
-        return self
+        if action not in (Action.RATE, None) and value is not None:
+            raise ValueError(f"value is only allowed with the action 'rate', not with '{action}'")
+        return value
 
 
 class EventIn(_EventFields):
