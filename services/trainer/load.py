@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,16 @@ from psycopg import Connection, sql
 from tqdm import tqdm
 
 from services.contracts.tables import EVENTS, FILES_EPOCH, ITEMS, LOADED_FILES, USERS
+from services.trainer.catalogue import read_titles
 from services.trainer.file_events import partition_of, to_arrow
 from services.trainer.movielens import Film, MovieLens, Person, open_movielens
-from services.trainer.ratings_file import RatingsFile
+from services.trainer.ratings_file import MovieLensError, RatingsFile
 
 log = logging.getLogger(__name__)
+
+
+DIFFERING_TITLES = 0.1
+"""A greater share of the films that two catalogues share by id makes them different data sets."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +40,36 @@ def load(directory: Path, postgres: Connection[Any], clickhouse: Client) -> Load
     Films and users are updated in place. Ratings stream in blocks of `BLOCK_BYTES`.
 
     Raises:
-        MovieLensError: the files are not valid. Blocks before the bad row are stored; loading the
+        MovieLensError: PostgreSQL holds the catalogue of another data set, whose ids mean other films; or
+            the files are not valid. Blocks before the bad row are stored; loading the
             corrected file makes a new set of events, and the later rating of a film wins as ever.
     """
     data = open_movielens(directory)
     log.info("loading %s (%s form): %d films, %d users", directory, data.form, len(data.films), len(data.users))
     with postgres.transaction():
+        refuse_another_catalogue(data.films, read_titles(postgres))
         _upsert(postgres, ITEMS, "item_id", _film_rows(data.films))
         _upsert(postgres, USERS, "user_id", _person_rows(data.users))
     ratings, new = _load_ratings(data, postgres, clickhouse)
     return Loaded(len(data.films), len(data.users), ratings, new)
+
+
+def refuse_another_catalogue(films: Sequence[Film], known: Mapping[int, str]) -> None:
+    """Ids of one release mean other films in another: loading both would mix them up for good.
+
+    A corrected title here and there is the same catalogue; more than one title in ten is not.
+
+    Raises:
+        MovieLensError: naming one film as it is known and as the files have it.
+    """
+    shared = [film for film in films if film.item_id in known]
+    differing = [film for film in shared if film.title != known[film.item_id]]
+    if len(differing) > len(shared) * DIFFERING_TITLES:
+        film = differing[0]
+        raise MovieLensError(
+            f"PostgreSQL holds another data set: film {film.item_id} is {known[film.item_id]!r} there and"
+            f" {film.title!r} in the files; load it into empty stores (locally: make clean)"
+        )
 
 
 def _load_ratings(data: MovieLens, postgres: Connection[Any], clickhouse: Client) -> tuple[int, int]:
