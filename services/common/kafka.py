@@ -1,6 +1,7 @@
 """Kafka: topics, their identity, and the settings that every client shares."""
 
 import hashlib
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,6 +147,14 @@ def _offsets(client: AdminClient, topic: TopicIdentity, spec: OffsetSpec, timeou
     return {tp.partition: future.result(timeout_seconds).offset for tp, future in futures.items()}
 
 
+_COORDINATOR_NOT_READY = {
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+}
+"""What a broker says for a moment after its start."""
+
+
 @dataclass(frozen=True)
 class Committed:
     """A group's committed offset, and the id of the topic that it was committed for ('' when nobody noted it)."""
@@ -161,15 +170,27 @@ class Committed:
 def committed_offsets(
     client: AdminClient, group: str, topic: TopicIdentity, *, timeout_seconds: float = 15
 ) -> dict[int, Committed]:
-    """Return per partition what the group has committed; partitions without a commit are left out."""
+    """Return per partition what the group has committed; partitions without a commit are left out.
+
+    Give it a young client: after a broker's restart an older one may wait for the group's coordinator in vain
+    (librdkafka 2.16).
+
+    Raises:
+        KafkaException, TimeoutError: the group's coordinator does not answer, or is not ready in time.
+    """
     asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic.name, p) for p in topic.partitions])
-    future = client.list_consumer_group_offsets([asked], request_timeout=timeout_seconds)[group]
-    try:
-        answer = future.result(timeout_seconds)
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-            return {}
-        raise
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        future = client.list_consumer_group_offsets([asked], request_timeout=timeout_seconds)[group]
+        try:
+            answer = future.result(timeout_seconds)
+            break
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return {}
+            if error.args[0].code() not in _COORDINATOR_NOT_READY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
     return {tp.partition: Committed(tp.offset, tp.metadata or "") for tp in answer.topic_partitions if tp.offset >= 0}
 
 

@@ -52,7 +52,7 @@ def _bootstrap_topic(
         accepted = _accept_gaps(admin, connect(), topic, {p: c.offset for p, c in before.items()})
         _commit(admin, group, topic, accepted)
         before = {p: c for p, c in committed_offsets(admin, group, topic).items() if c.is_for(topic)}
-    starts = Starts(admin, connect, group).of(topic, topic.partitions)
+    starts = Starts(lambda: admin, connect, group).of(topic, topic.partitions)
     _commit(admin, group, topic, {p: start.offset for p, start in starts.items() if p not in before})
     return {p: start.offset for p, start in starts.items()}
 

@@ -4,7 +4,6 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
 
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Consumer, KafkaError
@@ -24,6 +23,9 @@ from services.consumer.writer import Writer
 from services.contracts.tables import QUARANTINE_VIEW
 
 log = logging.getLogger(__name__)
+client_log = logging.getLogger("librdkafka")
+# A connection that fails is tried again many times a second; `_log_client_error` says it once.
+client_log.addFilter(lambda record: not record.getMessage().startswith("FAIL "))
 
 RESTART_SECONDS = 1.0
 LAST_RESORT_SECONDS = 3.0
@@ -103,31 +105,30 @@ class Service:
         Raises:
             StopError, BreakerOpenError: a person has to look.
         """
-        kafka = self._wait_for_stores()
+        self._wait_for_stores()
         while not self._stopping.is_set():
             try:
-                self._run_once(kafka)
+                self._run_once()
             except RestartError as error:
                 log.warning("starting over: %s", error)
                 self._stopping.wait(RESTART_SECONDS)
             finally:
                 self._loop = None
 
-    def _wait_for_stores(self) -> AdminClient:
-        kafka = admin(self._settings.kafka_bootstrap_servers)
+    def _wait_for_stores(self) -> None:
+        kafka = self._make_admin()
         made = wait_for("Kafka", lambda: ensure_topics(kafka, self._settings.topics))
         if made:
             log.info("created topics", extra={"topics": made})
         wait_for("ClickHouse and its tables", lambda: self._connect().query(f"DESCRIBE TABLE {QUARANTINE_VIEW}"))
-        return kafka
 
-    def _run_once(self, kafka: AdminClient) -> None:
+    def _run_once(self) -> None:
         settings = self._settings
-        consumer = Consumer({**consumer_config(settings), "error_cb": _log_client_error})
+        consumer = Consumer({**consumer_config(settings), "error_cb": _log_client_error}, logger=client_log)
         loop = Loop(
             consumer,
             settings.streams,
-            starts=Starts(kafka, self._connect, settings.consumer_group),
+            starts=Starts(self._make_admin, self._connect, settings.consumer_group),
             writer=Writer(self._connect, self._metrics, refresh_seconds=settings.consumer_erasure_refresh_seconds),
             breaker=Breaker(settings.breaker_limits),
             metrics=self._metrics,
@@ -138,7 +139,7 @@ class Service:
             stop_seconds=settings.consumer_stop_seconds,
         )
         watch = Watch(
-            kafka,
+            self._make_admin,
             self._connect,
             settings.consumer_group,
             self._metrics,
@@ -154,10 +155,16 @@ class Service:
         finally:
             end_watch()
 
-    @property
-    def _connect(self) -> Callable[[], Client]:
-        return lambda: connect(self._settings)
+    def _connect(self) -> Client:
+        return connect(self._settings)
+
+    def _make_admin(self) -> AdminClient:
+        return admin(self._settings.kafka_bootstrap_servers)
 
 
 def _log_client_error(error: KafkaError) -> None:
-    log.warning("Kafka's client: %s", error)
+    """Librdkafka logs each broken connection by itself; what is worth a line is that no broker is left."""
+    if error.code() == KafkaError._ALL_BROKERS_DOWN:
+        log.warning("no broker answers; trying again all the time")
+    else:
+        log.debug("Kafka's client: %s", error)

@@ -89,9 +89,10 @@ def decide(s: Situation, unstored: Callable[[int, int], int]) -> Start:
 class Starts:
     """Looks up the situation of partitions and decides. Used from one thread at a time."""
 
-    def __init__(self, admin: AdminClient, connect: Callable[[], Client], group: str) -> None:
+    def __init__(self, make_admin: Callable[[], AdminClient], connect: Callable[[], Client], group: str) -> None:
         """``connect`` makes a ClickHouse client; called only for partitions whose offsets aren't in Kafka."""
-        self._admin = admin
+        self._make_admin = make_admin
+        self._admin = make_admin()
         self._connect = connect
         self._group = group
 
@@ -106,7 +107,7 @@ class Starts:
             GapError: of the first partition that has one.
             KafkaException, clickhouse_connect.driver.exceptions.Error: somebody does not answer.
         """
-        committed = committed_offsets(self._admin, self._group, topic)
+        committed = committed_offsets(self._make_admin(), self._group, topic)
         begin, end = begin_offsets(self._admin, topic), end_offsets(self._admin, topic)
         wanted = sorted(partitions)
         client: Client | None = None

@@ -37,7 +37,7 @@ class Watch:
 
     def __init__(
         self,
-        admin: AdminClient,
+        make_admin: Callable[[], AdminClient],
         connect: Callable[[], Client],
         group: str,
         metrics: Metrics,
@@ -45,7 +45,8 @@ class Watch:
         audit_seconds: float,
         full_seconds: float,
     ) -> None:
-        self._admin = admin
+        self._make_admin = make_admin
+        self._admin = make_admin()
         self._connect = connect
         self._client: Client | None = None
         self._group = group
@@ -68,8 +69,8 @@ class Watch:
                     loop.fail(error)
                     return
                 except Exception as error:
-                    log.warning("could not look after the partitions, will try again: %s", error)
-                    self._client = None
+                    log.warning("could not look after the partitions, will try again: %r", error)
+                    self._client, self._admin = None, self._make_admin()
 
         threading.Thread(target=run, name="watch", daemon=True).start()
         return ended.set
@@ -108,7 +109,7 @@ class Watch:
         """Set lag and headroom; return what is committed of this incarnation."""
         committed = {
             p: c.offset
-            for p, c in committed_offsets(self._admin, self._group, topic).items()
+            for p, c in committed_offsets(self._admin, self._group, topic, timeout_seconds=5).items()
             if p in partitions and c.is_for(topic)
         }
         begin, end = begin_offsets(self._admin, topic), end_offsets(self._admin, topic)

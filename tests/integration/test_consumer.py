@@ -249,7 +249,9 @@ def test_replay_produces_again_what_has_become_decodable_and_only_once(
 
 def _committed_by(pipeline: Pipeline, group: str) -> int:
     topic = kafka_edge.describe_topic(pipeline.admin, pipeline.events_topic)
-    return sum(c.offset for c in kafka_edge.committed_offsets(pipeline.admin, group, topic).values())
+    return sum(
+        c.offset for c in kafka_edge.committed_offsets(kafka_edge.admin(pipeline.bootstrap), group, topic).values()
+    )
 
 
 def _is_gone(pipeline: Pipeline) -> bool:
@@ -289,3 +291,23 @@ def test_consumers_that_join_and_leave_hand_over_without_redelivery(pipeline: Pi
     finally:
         for consumer in consumers:
             consumer.close()
+
+
+def test_after_the_broker_was_killed_and_restarted_reading_and_committing_go_on(
+    own_kafka: KafkaServer, clickhouse_database: str, tmp_path: Path
+) -> None:
+    pipeline = Pipeline(own_kafka.bootstrap, clickhouse_database, tmp_path)
+    pipeline.make_topics()
+    consumer = pipeline.consumer()
+    consumer.start()
+    try:
+        pipeline.produce([event(n) for n in range(500)])
+        wait_until(lambda: sum(pipeline.committed().values()) == 500, 30, "500 offsets are committed")
+        own_kafka.kill9()
+        own_kafka.start()
+        pipeline.produce([event(n) for n in range(500, 1_000)])
+        wait_until(lambda: pipeline.count("events_v") == 1_000, 60, "1,000 events are visible")
+        wait_until(lambda: sum(pipeline.committed().values()) == 1_000, 30, "1,000 offsets are committed")
+        assert consumer.stop() == 0
+    finally:
+        consumer.close()

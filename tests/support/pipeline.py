@@ -120,7 +120,7 @@ class Pipeline:
     def committed(self) -> dict[int, int]:
         """Return what the group has committed of the events topic's present incarnation."""
         topic = kafka_edge.describe_topic(self.admin, self.events_topic)
-        found = kafka_edge.committed_offsets(self.admin, self.group, topic)
+        found = kafka_edge.committed_offsets(kafka_edge.admin(self.bootstrap), self.group, topic)
         return {p: c.offset for p, c in found.items() if c.is_for(topic)}
 
     def count(self, table: str, where: str = "1") -> int:
