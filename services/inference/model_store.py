@@ -18,7 +18,8 @@ from services.inference.live_history import LiveHistory
 from services.inference.metrics import Metrics
 from services.inference.model import Model, load_model
 from services.inference.recommender import held_by
-from services.inference.topic_follower import ReplayError, StartingPoint, TopicFollower
+from services.inference.topic_follower import TopicFollower
+from services.inference.topic_reader import ReplayError, StartingPoint
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from services.common import postgres
 from services.common.bundle import BundleError
 from services.contracts.tables import MODEL_PROMOTED_CHANNEL, USER_ERASED_CHANNEL
 from services.inference.model_store import ModelStore, NoChampionError
-from services.inference.topic_follower import ReplayError
+from services.inference.topic_reader import ReplayError
 
 log = logging.getLogger(__name__)
 _RETRY_SECONDS = 1.0

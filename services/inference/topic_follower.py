@@ -8,39 +8,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka.admin import AdminClient
-from pydantic import ValidationError
 
 from services.common.kafka import TopicIdentity, begin_offsets, client_config, describe_topic, end_offsets
 from services.contracts.events import Event
 from services.inference.metrics import Metrics
+from services.inference.topic_reader import BATCH, POLL_SECONDS, ReplayError, StartingPoint, TopicReader, place_of
 
 log = logging.getLogger(__name__)
-_POLL_SECONDS = 0.2
-_BATCH = 1_000
 _RETRY_SECONDS = 1.0
 _ADMIN_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class StartingPoint:
-    """Where a bundle's data end: per partition the first offset that is not in it, in one incarnation of the topic."""
-
-    topic_id: str | None
-    offsets: dict[int, int] = field(default_factory=dict)
-
-    def in_topic(self, topic: TopicIdentity, earliest: dict[int, int]) -> dict[int, int]:
-        """Return the offset to read from per partition of ``topic``, which may be another incarnation."""
-        if self.topic_id != topic.topic_id:
-            return dict(earliest)
-        return {p: self.offsets.get(p, earliest[p]) for p in topic.partitions}
-
-
-class ReplayError(Exception):
-    """An older part of the topic was needed and could not be read; what is served stays as it is."""
+_REPLAY_SECONDS = 30.0
 
 
 class TopicFollower:
@@ -56,6 +36,7 @@ class TopicFollower:
         recheck_seconds: float = 10.0,
     ) -> None:
         self._bootstrap = bootstrap_servers
+        self._reader = TopicReader(bootstrap_servers, topic, metrics)
         self._topic = topic
         self._apply = apply
         self._metrics = metrics
@@ -96,28 +77,27 @@ class TopicFollower:
             ReplayError: the broker does not answer.
         """
         with self._lock:
-            if self._start is None:
-                self._start = start
-                self._thread.start()
-                return
-            identity, covered, positions = self._identity, dict(self._covered), dict(self._positions)
+            first_call = self._start is None
+            self._start = start if self._start is None else self._start.or_older(start)
+            identity, covered = self._identity, dict(self._covered)
+        if first_call:
+            self._thread.start()
         if identity is None:
-            # Not connected yet: it will begin at the older of the two.
-            with self._lock:
-                self._start = _older(self._start, start)
-            return
+            return  # not connected yet: it will begin at the oldest point asked for
+        if start.topic_id == identity.topic_id and all(
+            p in start.offsets and start.offsets[p] >= first for p, first in covered.items()
+        ):
+            return  # the usual case, a newer model: nothing to read, and Kafka may be away
         try:
             earliest = begin_offsets(self._client(), identity, timeout_seconds=_ADMIN_SECONDS)
-            wanted = start.in_topic(identity, earliest)
-            missing = {
-                p: (max(first, earliest[p]), covered.get(p, positions.get(p, earliest[p])))
-                for p, first in wanted.items()
-            }
-            self._replay({p: span for p, span in missing.items() if span[0] < span[1]})
-        except KafkaException as error:
-            raise ReplayError(f"the topic {self._topic} could not be read again: {error.args[0].str()}") from error
+            wanted = {p: max(first, earliest[p]) for p, first in start.in_topic(identity, earliest).items()}
+            spans = {p: (first, covered[p]) for p, first in wanted.items() if first < covered.get(p, first)}
+            if spans:
+                self._reader.replay(spans, self._apply, _REPLAY_SECONDS)
+        except (KafkaException, TimeoutError) as error:
+            raise ReplayError(f"the topic {self._topic} could not be read again: {_reason(error)}") from error
         with self._lock:
-            self._covered = {p: min(covered.get(p, first), first) for p, first in wanted.items()}
+            self._covered = {p: min(first, self._covered.get(p, first)) for p, first in wanted.items()}
 
     def uncover(self, start: StartingPoint) -> None:
         """Note that what lies before ``start`` is no longer in the live history: the model holds it."""
@@ -131,26 +111,12 @@ class TopicFollower:
             self._admin = AdminClient(client_config(self._bootstrap, "movierecs-live-admin") | {"log_level": 2})
         return self._admin
 
-    def _consumer(self) -> Consumer:
-        return Consumer(
-            client_config(self._bootstrap, "movierecs-live")
-            | {
-                "group.id": "movierecs-live",  # the client insists on a name; nothing is ever committed under it
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "auto.offset.reset": "error",
-                "fetch.wait.max.ms": 100,
-                "queued.max.messages.kbytes": 8 * 1024,
-                "log_level": 2,  # lost connections come out of `poll` as errors
-            }
-        )
-
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
                 self._follow()
-            except KafkaException as error:
-                self._report(error.args[0].str())
+            except (KafkaException, TimeoutError) as error:
+                self._report(_reason(error))
             except Exception as error:  # a thread that died would be silent for ever
                 log.exception("following the topic failed")
                 self._report(str(error) or type(error).__name__)
@@ -168,9 +134,8 @@ class TopicFollower:
         earliest = begin_offsets(client, identity, timeout_seconds=_ADMIN_SECONDS)
         head = end_offsets(client, identity, timeout_seconds=_ADMIN_SECONDS)
         positions = self._begin(identity, earliest, head)
-        consumer = self._consumer()
+        consumer = self._reader.consumer(positions)
         try:
-            consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in positions.items()])
             self._note_progress(head)
             recheck = time.monotonic() + self._recheck_seconds
             while not self._stopping.is_set():
@@ -178,11 +143,12 @@ class TopicFollower:
                     if describe_topic(client, self._topic, timeout_seconds=_ADMIN_SECONDS) != identity:
                         log.warning("the topic was made again or has more partitions")
                         return
+                    self.trouble = None
                     recheck = time.monotonic() + self._recheck_seconds
-                first = consumer.poll(_POLL_SECONDS)
+                first = consumer.poll(POLL_SECONDS)
                 if first is None:
                     continue
-                self._take([first, *consumer.consume(_BATCH, 0)])
+                self._take([first, *consumer.consume(BATCH, 0)])
                 self._note_progress(head)
         finally:
             consumer.close()
@@ -220,22 +186,15 @@ class TopicFollower:
                     self._report(error.str())  # the client reconnects by itself
                     continue
                 raise KafkaException(error)
-            event = self._decode(message)
+            event = self._reader.decode(message)
             if event is not None:
                 self._apply(event)
                 if self.caught_up:
                     self._metrics.live_lag_seconds.observe(max(0.0, time.time() - message.timestamp()[1] / 1000))
             with self._lock:
-                self._positions[_partition(message)] = _offset(message) + 1
+                partition, offset = place_of(message)
+                self._positions[partition] = offset + 1
             self.trouble = None
-
-    def _decode(self, message: Message) -> Event | None:
-        try:
-            return Event.model_validate_json(message.value() or b"")
-        except ValidationError:
-            # The consumer quarantines it, with the reason; here it only must not stop the others.
-            self._metrics.live_skipped.inc()
-            return None
 
     def _note_progress(self, head: dict[int, int]) -> None:
         if not self.caught_up and all(self._positions.get(p, 0) >= offset for p, offset in head.items()):
@@ -243,47 +202,6 @@ class TopicFollower:
             self.trouble = None
             log.info("the topic is followed to its head")
 
-    def _replay(self, spans: dict[int, tuple[int, int]]) -> None:
-        """Fold in the records of ``spans`` (partition -> first offset, offset after the last one)."""
-        if not spans:
-            return
-        log.info("reading an older part of the topic again", extra={"spans": spans})
-        consumer = self._consumer()
-        deadline = time.monotonic() + 30
-        left = dict(spans)
-        try:
-            consumer.assign([TopicPartition(self._topic, p, first) for p, (first, _) in spans.items()])
-            while left:
-                if time.monotonic() > deadline:
-                    raise ReplayError(f"the topic {self._topic} could not be read again in time: {left}")
-                for message in consumer.consume(_BATCH, _POLL_SECONDS):
-                    error = message.error()
-                    if error is not None:
-                        raise KafkaException(error)
-                    event = self._decode(message)
-                    if event is not None:
-                        self._apply(event)
-                    partition = _partition(message)
-                    if partition in left and _offset(message) + 1 >= left[partition][1]:
-                        del left[partition]
-        finally:
-            consumer.close()
 
-
-def _older(a: StartingPoint | None, b: StartingPoint) -> StartingPoint:
-    if a is None or a.topic_id != b.topic_id:
-        return StartingPoint(None)
-    shared = a.offsets.keys() & b.offsets.keys()
-    return StartingPoint(a.topic_id, {p: min(a.offsets[p], b.offsets[p]) for p in shared})
-
-
-def _partition(message: Message) -> int:
-    partition = message.partition()
-    assert partition is not None, "a message without an error has a partition"
-    return partition
-
-
-def _offset(message: Message) -> int:
-    offset = message.offset()
-    assert offset is not None, "a message without an error has an offset"
-    return offset
+def _reason(error: KafkaException | TimeoutError) -> str:
+    return error.args[0].str() if isinstance(error, KafkaException) else "Kafka does not answer"

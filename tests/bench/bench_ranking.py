@@ -82,7 +82,7 @@ def bundle_of(folder: Path, model: ImplicitALSWrapperModel, dataset: Dataset) ->
     items, users = np.argsort(item_ids), np.argsort(user_ids)
     user_factors, item_factors = model.get_vectors()
     matrix: csr_matrix = dataset.get_user_item_matrix()[users][:, items].tocsr()
-    matrix.sort_indices()
+    matrix.sort_indices()  # type: ignore[no-untyped-call]
     versions = np.zeros((matrix.nnz, 3, 2), np.uint64)
     versions[:, 1, 0] = 1_700_000_000_000_000
     popularity = np.bincount(matrix.indices, minlength=len(items)).astype(np.float32)
@@ -126,8 +126,8 @@ def main() -> int:
     """Print both medians and their ratio; 1 when the ratio is below the goal."""
     dataset = Dataset.construct(interactions())
     random = np.random.default_rng(1)
-    with threadpoolctl.threadpool_limits(1, "blas"), tempfile.TemporaryDirectory() as folder:
-        als = AlternatingLeastSquares(
+    with threadpoolctl.threadpool_limits(1, "blas"), tempfile.TemporaryDirectory() as folder:  # type: ignore[no-untyped-call]
+        als = AlternatingLeastSquares(  # type: ignore[no-untyped-call]
             factors=FACTORS, alpha=ALPHA, regularization=REGULARIZATION, iterations=3, num_threads=1, random_state=1
         )
         rectools = ImplicitALSWrapperModel(als, fit_features_together=False).fit(with_evidence_only(dataset))

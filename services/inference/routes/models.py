@@ -10,7 +10,7 @@ from services.inference.dependencies import AdminOnly, ServicesDep
 from services.inference.model_store import NoChampionError
 from services.inference.openapi import problems
 from services.inference.problems import ProblemError
-from services.inference.topic_follower import ReplayError
+from services.inference.topic_reader import ReplayError
 
 router = APIRouter(prefix="/v1/models", tags=["model"])
 

@@ -54,8 +54,8 @@ def test_the_latest_version_of_each_signal_wins(stream: list[Event]) -> None:
         expected[key] = max(expected.get(key, (-1, 0.0)), (version, value))
     found = [take_apart(slot, stamp) for slot, stamp in state_of(stream).items()]
     assert {(s.item_id, SIGNALS[s.signal]): s.version for s in found} == {k: v for k, (v, _) in expected.items()}
-    for signal in found:
-        assert abs(signal.value - expected[signal.item_id, SIGNALS[signal.signal]][1]) < 1e-6
+    for live in found:
+        assert abs(live.value - expected[live.item_id, SIGNALS[live.signal]][1]) < 1e-6
 
 
 def test_merge_says_whether_anything_changed() -> None:

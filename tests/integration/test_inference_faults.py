@@ -1,0 +1,161 @@
+"""When Kafka or ClickHouse is away, and when a viewer is erased."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from pydantic import SecretStr
+
+from services.common.clickhouse import connect
+from services.common.kafka import admin, describe_topic
+from services.common.migrations import CLICKHOUSE_MIGRATIONS, migrate_clickhouse, read_migrations
+from services.contracts.rest import ADMIN_KEY_HEADER
+from tests.support.bundles import make_bundle
+from tests.support.inference import ADMIN_KEY, Replica, crown, prepare_catalogue, wait_until
+from tests.support.services import KafkaServer
+
+ADMIN = {ADMIN_KEY_HEADER: ADMIN_KEY}
+EVENT_ID = "7b0a2f0e-8f6b-4d38-9d6b-1d5f2f6a0c11"
+
+
+def test_a_frozen_broker_gives_503_with_what_to_send_again_and_lists_go_on(
+    own_kafka: KafkaServer, postgres_database: str, tmp_path: Path
+) -> None:
+    prepare_catalogue(postgres_database)
+    crown(postgres_database, make_bundle(tmp_path).manifest)
+    events, impressions = own_kafka.create_topic(partitions=1), own_kafka.create_topic(partitions=1)
+    nowhere = "http://default:@127.0.0.1:9/default"
+    replica = Replica(
+        own_kafka.bootstrap, postgres_database, nowhere, tmp_path, events, impressions, publish_timeout_seconds=1.5
+    ).start()
+    try:
+        wait_until(replica.ready, "the replica is ready")
+        assert replica.post({"user_id": 600, "item_id": 5, "action": "like"}).status_code == 202
+
+        own_kafka.freeze()
+        answer = replica.post({"user_id": 600, "item_id": 6, "action": "like", "event_id": EVENT_ID})
+        assert answer.status_code == 503
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert int(answer.headers["Retry-After"]) > 0
+        assert [(u["index"], u["event_id"]) for u in answer.json()["unconfirmed"]] == [(0, EVENT_ID)]
+        assert 6 in replica.recommendations(600)[1]
+        assert replica.ready()
+        # This bundle knows of no topic: serving it needs a look at the topic, so the old model goes on.
+        crown(postgres_database, make_bundle(tmp_path, "v2").manifest)
+        refused = replica.reload()
+        assert (refused.status_code, "Kafka" in refused.json()["detail"]) == (503, True)
+        assert replica.version() == "v1"
+
+        own_kafka.thaw()
+        again = {"user_id": 600, "item_id": 6, "action": "like", "event_id": EVENT_ID}
+        wait_until(lambda: replica.post(again).status_code == 202, "Kafka takes events again", 30)
+        assert 6 not in replica.recommendations(600)[1]
+
+        wait_until(lambda: replica.version() == "v2", "the reload is tried again by itself", 30)
+
+        own_kafka.kill9()
+        own_kafka.start()
+        wait_until(
+            lambda: replica.post({"user_id": 600, "item_id": 8, "action": "like"}).status_code == 202, "it works", 60
+        )
+        wait_until(lambda: 8 not in replica.recommendations(600)[1], "the like is seen")
+    finally:
+        own_kafka.thaw()
+        replica.stop()
+
+
+@pytest.fixture
+def replicas(
+    kafka: KafkaServer, postgres_database: str, clickhouse_database: str, topic: Callable[..., str], tmp_path: Path
+) -> Iterator[list[Replica]]:
+    """Two replicas on all three stores."""
+    prepare_catalogue(postgres_database)
+    migrate_clickhouse(connect(SecretStr(clickhouse_database)), read_migrations(CLICKHOUSE_MIGRATIONS))
+    events, impressions = topic(partitions=1), topic(partitions=1)
+    identity = describe_topic(admin(kafka.bootstrap), events)
+    crown(postgres_database, make_bundle(tmp_path, topic_id=identity.topic_id, offsets={0: 0}).manifest)
+    started = []
+    try:
+        for _ in range(2):
+            replica = Replica(
+                kafka.bootstrap, postgres_database, clickhouse_database, tmp_path, events, impressions
+            ).start()
+            started.append(replica)
+        for replica in started:
+            wait_until(replica.ready, "the replica is ready")
+        yield started
+    finally:
+        for replica in started:
+            replica.stop()
+
+
+def test_an_erased_viewer_is_gone_from_every_store_and_replica_and_stays_refused(replicas: list[Replica]) -> None:
+    first, second = replicas
+    with psycopg.connect(first.postgres) as connection:
+        connection.execute("INSERT INTO users (user_id, age) VALUES (7, 30), (8, 31)")
+    client = connect(SecretStr(first.clickhouse))
+    for user, offset in ((7, 1), (8, 2)):
+        client.command(
+            "INSERT INTO events (epoch, partition, offset, record_time, event_id, user_id, item_id, action, event_time,"
+            f" source, schema_version) VALUES (5, 0, {offset}, now64(3), generateUUIDv4(), {user}, 1, 'like',"
+            " '2026-01-01 00:00:00.000001', 'test', 1)"
+        )
+        client.command(
+            "INSERT INTO impressions (epoch, partition, offset, record_time, request_id, user_id, item_ids, strategy,"
+            f" variant, model_version, served_at, schema_version) VALUES (6, 0, {offset}, now64(3), generateUUIDv4(),"
+            f" {user}, [1, 2], 'ials', 'default', 'v1', '2026-01-01 00:00:00', 1)"
+        )
+    assert second.post({"user_id": 7, "item_id": 9, "action": "like"}).status_code == 202
+    assert second.recommendations(7)[0] == "ials_fold_in"
+
+    export = first.client.get("/v1/users/7/export", headers=ADMIN).raise_for_status().json()
+    assert [(e["item_id"], e["action"], e["event_time"]) for e in export["events"]] == [
+        (1, "like", "2026-01-01T00:00:00.000001Z")
+    ]
+    assert export["impressions"][0]["item_ids"] == [1, 2]
+    assert export["demographics"]["age"] == 30
+
+    for _ in range(2):
+        assert first.client.delete("/v1/users/7", headers=ADMIN).json()["user_id"] == 7
+    for table in ("events", "signals", "impressions"):
+        rows = client.query(f"SELECT DISTINCT user_id FROM {table}").result_rows
+        assert rows == [(8,)], table
+    with psycopg.connect(first.postgres) as connection:
+        assert connection.execute("SELECT user_id FROM users").fetchall() == [(8,)]
+
+    assert first.client.get("/v1/users/7/recommendations").status_code == 410
+    wait_until(lambda: second.client.get("/v1/users/7/recommendations").status_code == 410, "the other refuses too", 3)
+    refused = second.post(
+        {"user_id": 8, "item_id": 1, "action": "like"}, {"user_id": 7, "item_id": 1, "action": "like"}
+    )
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (410, "events.1.user_id")
+    assert second.client.get("/v1/users/7/history").status_code == 410
+    assert first.client.get("/v1/users/7/export", headers=ADMIN).status_code == 410
+
+    again = Replica(
+        first.kafka, first.postgres, first.clickhouse, first.model_dir, first.events_topic, first.impressions_topic
+    ).start()  # replays the viewer's events from the topic
+    try:
+        wait_until(again.ready, "the new replica is ready")
+        assert again.client.get("/v1/users/7/recommendations").status_code == 410
+        assert again.services.live.of(7).slots == {}  # type: ignore[arg-type]
+    finally:
+        again.stop()
+
+
+def test_erasure_without_clickhouse_is_a_503_that_already_refuses_the_viewer(
+    replicas: list[Replica], tmp_path: Path
+) -> None:
+    first = replicas[0]
+    lonely = Replica(
+        first.kafka, first.postgres, "http://default:@127.0.0.1:9/default", first.model_dir, first.events_topic,
+        first.impressions_topic,
+    ).start()  # fmt: skip
+    try:
+        wait_until(lonely.ready, "the replica is ready")
+        assert lonely.client.delete("/v1/users/8", headers=ADMIN).status_code == 503
+        assert lonely.client.get("/v1/users/8/recommendations").status_code == 410
+    finally:
+        lonely.stop()
+    assert first.client.delete("/v1/users/8", headers=ADMIN).status_code == 200
