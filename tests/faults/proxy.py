@@ -32,8 +32,10 @@ class Insert:
     token: str
     digest: str
     act: Act
+    forwarded: bool
+    """Whether ClickHouse was given all of it…"""
     answered: bool
-    """Whether ClickHouse answered the proxy; False too when it died meanwhile."""
+    """…and answered the proxy."""
 
 
 class ClickHouseProxy:
@@ -90,24 +92,22 @@ def _handler_of(proxy: ClickHouseProxy) -> type[BaseHTTPRequestHandler]:
                 self._pass_on(body)
                 return
             act = proxy.decide(token)
-            answered = False
-            try:
-                answered = self._insert(body, act)
-            finally:
-                proxy.note(Insert(token, hashlib.sha256(body).hexdigest(), act, answered))
+            forwarded = answered = False
 
-        def _insert(self, body: bytes, act: Act) -> bool:
+            def on_forwarded() -> None:
+                nonlocal forwarded
+                forwarded = True
+                proxy.on_forwarded()
+
             if isinstance(act.value, int):
                 self._answer(act.value, [], b"not from ClickHouse")
-                return False
-            if act is Act.LOSE_REQUEST:
+            elif act is Act.LOSE_REQUEST:
                 self._hang_up()
-                return False
-            return self._pass_on(body, proxy.on_forwarded, keep=act is Act.LOSE_REPLY)
+            else:
+                answered = self._pass_on(body, on_forwarded, keep=act is Act.LOSE_REPLY)
+            proxy.note(Insert(token, hashlib.sha256(body).hexdigest(), act, forwarded, answered))
 
-        def _pass_on(
-            self, body: bytes, on_forwarded: Callable[[], None] = lambda: None, *, keep: bool = False
-        ) -> bool:
+        def _pass_on(self, body: bytes, on_forwarded: Callable[[], None] = lambda: None, *, keep: bool = False) -> bool:
             """Ask ClickHouse and hand back its answer, or ``keep`` it; return whether there was one."""
             connection = http.client.HTTPConnection("127.0.0.1", proxy.upstream, timeout=self.timeout)
             headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}

@@ -69,12 +69,11 @@ def test_04_same_block_after_the_deduplication_window(world: World, report: Call
     Limits that make the same blocks again: all is sealed at 50 records, and no more than that is taken at a time.
     """
     world.stop_merges()
-    same: dict[str, str | float] = {"consumer_block_rows": 50, "consumer_held_rows": 50, "consumer_block_seconds": 60}
     world.produce(1000, lambda: world.random_event(viewers=1))  # one key: one partition
     assert world.lag() == 1000
 
     def again() -> int:
-        consumer = world.consumer(**same)
+        consumer = world.consumer(consumer_block_rows=50, consumer_held_rows=50, consumer_block_seconds=60)
         world.wait_drained()
         assert consumer.stop() == 0
         world.watch_views()
