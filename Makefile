@@ -5,6 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 S ?=
 MINUTES ?= 10
+MOVIELENS_DIR ?=
 export PYTHONPATH := $(CURDIR)
 
 .PHONY: help setup demo loop stop status logs clean test lint format faults soak bench quality lock
@@ -67,7 +68,8 @@ bench: setup ## what the project claims to be fast, measured
 	.venv/bin/python -m tests.bench
 
 quality: setup ## offline quality on MovieLens 1M: make quality MOVIELENS_DIR=…
-	.venv/bin/python -m tests.bench.quality
+	@test -n '$(MOVIELENS_DIR)' || { echo 'name the folder with MovieLens 1M: make quality MOVIELENS_DIR=…' >&2; exit 2; }
+	.venv/bin/python -m tests.bench.quality --movielens '$(MOVIELENS_DIR)'
 
 lock: setup ## write the lock files anew from infra/requirements/*.in
 	cd infra/requirements && for name in dev airflow; do \

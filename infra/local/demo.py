@@ -4,6 +4,7 @@ Every step is safe to run again: what is there already is found and skipped, so 
 starts from the state in ``.local`` within seconds.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -88,9 +89,21 @@ def _run(console: Console, what: str, argv: list[str], env: dict[str, str], log:
     with log.open("ab") if log else nullcontext() as stdout:
         done = subprocess.run(argv, env=os.environ | env, stdout=stdout, check=False)
     if done.returncode:
-        where = f"\nRead the log: {log}" if log else ""
-        raise StepError(f"{what} failed: {' '.join(argv[1:])} exited with {done.returncode}{where}")
+        where = f": {_last_error(log)}\nRead the log: {log}" if log else ""
+        raise StepError(f"{what} failed with status {done.returncode}{where}")
     console.print(f"  done in {time.monotonic() - begin:.1f} s", style="dim")
+
+
+def _last_error(log: Path) -> str:
+    """What the command said last about an error."""
+    for line in reversed(log.read_text(errors="replace").splitlines()[-50:]):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and ("error" in entry or entry.get("level") in {"error", "critical"}):
+            return str(entry.get("error") or entry["event"])
+    return "it did not say why"
 
 
 def _serves(inference: str) -> bool:

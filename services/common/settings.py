@@ -17,7 +17,7 @@ class SettingsError(SystemExit):
 class Settings(BaseSettings):
     """Base of all settings: environment variables named as the fields, in upper case."""
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
 
     @classmethod
     def from_environment(cls) -> Self:
