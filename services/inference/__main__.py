@@ -1,6 +1,8 @@
 """`python -m services.inference`: one replica of the service, one process."""
 
 import os
+import signal
+import sys
 
 # Before NumPy is imported: several BLAS threads per request thread make each of them many times slower.
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -17,6 +19,9 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT; requests in flight are answered first."""
     settings = InferenceSettings.from_environment()
     configure_logging("inference", settings.log_level)
+    # uvicorn shuts down in order, then raises the signal once more for whoever was there before: an orderly end is 0.
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending, lambda *_: sys.exit(0))
     uvicorn.run(
         build(settings),
         host=settings.inference_host,
