@@ -62,5 +62,3 @@ def test_every_heading_that_the_readme_links_is_there() -> None:
         for heading in re.findall(r"^#+ (.+)$", README, flags=re.MULTILINE)
     }
     assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= headings
-
-
