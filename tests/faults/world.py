@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 from clickhouse_connect.driver.client import Client
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, Message, Producer, TopicPartition
 from pydantic import SecretStr
 
 from services.common import clickhouse as clickhouse_client
@@ -64,14 +64,42 @@ class World:
         specs = [TopicSpec(name, PARTITIONS, retention_ms) for name in (self.topic, self.impressions_topic)]
         kafka_admin.ensure_topics(kafka_admin.admin(self.kafka.bootstrap), specs)
 
-    def identity(self) -> TopicIdentity:
-        """The topic as it is now."""
-        return kafka_admin.describe_topic(kafka_admin.admin(self.kafka.bootstrap), self.topic)
+    def identity(self, topic: str = "") -> TopicIdentity:
+        """The topic (of events, unless named) as it is now."""
+        return kafka_admin.describe_topic(kafka_admin.admin(self.kafka.bootstrap), topic or self.topic)
 
-    def consumer(self, *arguments: str, url: str = "", name: str = "", **settings: str | float) -> ServiceProcess:
+    def recreate_topic(self) -> None:
+        """Delete the topic of events and make it again under the same name; what it held is gone from Kafka."""
+        admin, old = kafka_admin.admin(self.kafka.bootstrap), self.identity().topic_id
+        admin.delete_topics([self.topic])[self.topic].result(20)
+
+        def made_again() -> bool:
+            try:
+                self.create_topic()
+                return self.identity().topic_id != old
+            except KafkaException:  # the deletion is not everywhere yet
+                return False
+
+        wait_until(made_again, 30, "the topic is made again", 0.2)
+        self._producer = None  # a producer keeps its sequence numbers of the old one
+
+    def delete_records(self, partition: int, before: int) -> None:
+        """Delete the records of a partition below ``before``, as retention does."""
+        place = TopicPartition(self.topic, partition, before)
+        kafka_admin.admin(self.kafka.bootstrap).delete_records([place])[place].result(20)
+
+    def consumer(
+        self,
+        *arguments: str,
+        url: str = "",
+        name: str = "",
+        module: str = "services.consumer",
+        **settings: str | float,
+    ) -> ServiceProcess:
         """A started consumer process; ``settings`` are its environment variables in lower case.
 
-        Audits run once a second, and blocks are small, unless ``settings`` say otherwise.
+        Audits run once a second, and blocks are small, unless ``settings`` say otherwise. ``module`` starts a
+        changed one.
         """
         defaults: dict[str, str | float] = {
             "kafka_bootstrap_servers": self.kafka.bootstrap,
@@ -88,7 +116,7 @@ class World:
         name = name or f"consumer-{len(self.consumers)}"
         process = ServiceProcess(
             name,
-            [sys.executable, "-m", "services.consumer", *arguments],
+            [sys.executable, "-m", module, *arguments],
             self.folder / f"{name}.log",
             env={key.upper(): str(value) for key, value in (defaults | settings).items()},
         )
@@ -102,9 +130,9 @@ class World:
         if self.clickhouse.process.is_running:
             self.clickhouse.drop_database(self.database)
 
-    def rewind(self, offset: int = 0) -> None:
+    def rewind(self, offset: int = 0, topic_name: str = "") -> None:
         """Set the group back, as an operator would; its consumers must have left."""
-        topic = self.identity()
+        topic = self.identity(topic_name)
         places = [TopicPartition(topic.name, p, offset) for p in topic.partitions]
         admin = kafka_admin.admin(self.kafka.bootstrap)
         future = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(self.group, places)])[self.group]
@@ -186,18 +214,18 @@ class World:
 
     # -- what must hold ---------------------------------------------------------------------------------------------
 
-    def committed(self) -> dict[int, int]:
+    def committed(self, topic_name: str = "") -> dict[int, int]:
         """Per partition the group's committed offset in the topic as it is now."""
         admin = kafka_admin.admin(self.kafka.bootstrap)
-        topic = self.identity()
+        topic = self.identity(topic_name)
         return {
             p: c.offset for p, c in kafka_admin.committed_offsets(admin, self.group, topic).items() if c.is_for(topic)
         }
 
-    def lag(self) -> int:
+    def lag(self, topic_name: str = "") -> int:
         """Records that are not committed yet."""
         admin = kafka_admin.admin(self.kafka.bootstrap)
-        topic, committed = self.identity(), self.committed()
+        topic, committed = self.identity(topic_name), self.committed(topic_name)
         begin = kafka_admin.begin_offsets(admin, topic)
         return sum(end - committed.get(p, begin[p]) for p, end in kafka_admin.end_offsets(admin, topic).items())
 
@@ -206,11 +234,11 @@ class World:
         logs = "\n".join(process.log_tail(15) for process in self.consumers[-3:])
         return wait_until(lambda: self.lag() == 0, deadline_seconds, f"everything committed\n{logs}", 0.2)
 
-    def missing(self) -> int:
-        """What a full audit of the events topic finds missing."""
-        topic = self.identity()
+    def missing(self, topic_name: str = "") -> int:
+        """What a full audit of the topic (of events, unless named) finds missing."""
+        topic = self.identity(topic_name)
         with self.client() as client:
-            findings = audit(client, topic.epoch, self.committed(), first_offsets(client, topic))
+            findings = audit(client, topic.epoch, self.committed(topic_name), first_offsets(client, topic))
         return sum(finding.missing for finding in findings)
 
     def assert_equal(self) -> None:
