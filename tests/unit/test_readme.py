@@ -29,7 +29,7 @@ def all_settings() -> dict[str, type[BaseSettings]]:
         model = todo.pop()
         todo += model.__subclasses__()
         if model.__module__.split(".")[0] in {"services", "infra", "ui"}:
-            found |= {(field.validation_alias or name).upper(): model for name, field in model.model_fields.items()}
+            found |= {name.upper(): model for name in model.model_fields}
     return found
 
 
