@@ -1,0 +1,130 @@
+"""Consumers are frozen, join and leave: each record counts once, and commits only go forward."""
+
+import random
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults.load import Load
+from tests.faults.proxy import ClickHouseProxy
+from tests.faults.world import World
+from tests.support.processes import ServiceProcess, wait_until
+
+SESSION_TIMEOUT = 10
+"""Seconds of silence after which the test broker puts a member out (infra/local/kafka)."""
+
+
+class CommitsOnlyGoForward:
+    """Looks at the committed offsets again and again; remembers every step back."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._seen: dict[int, int] = {}
+        self.steps_back: list[str] = []
+
+    def look(self) -> bool:
+        """Look once; True, so that it can be one of the conditions of `wait_until`."""
+        for partition, offset in self._world.committed().items():
+            if offset < self._seen.get(partition, 0):
+                self.steps_back.append(f"{partition}: {self._seen[partition]} → {offset}")
+            self._seen[partition] = offset
+        return True
+
+
+@pytest.mark.parametrize("rounds", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_06_frozen_past_the_session_timeout(world: World, report: Callable[..., None], rounds: int) -> None:
+    """Frozen between an insert and its commit; others take over; thawed, it must not commit what is not its own.
+
+    A commit that came through would set the group back behind what the new owner has done.
+    """
+    world.stop_merges()
+    proxy = ClickHouseProxy(world.clickhouse.port)
+    commits = CommitsOnlyGoForward(world)
+    armed = threading.Event()
+    frozen: list[ServiceProcess] = []
+
+    def freeze() -> None:
+        if armed.is_set():
+            armed.clear()
+            frozen[-1].freeze()
+
+    proxy.on_forwarded = freeze
+    with proxy.running():
+        for number in range(rounds):
+            victim = world.consumer(
+                url=world.url.replace(f":{world.clickhouse.port}/", f":{proxy.port}/"), name=f"victim-{number}"
+            )
+            frozen.append(victim)
+            world.produce(400)
+            world.wait_drained()
+            armed.set()
+            world.produce(world.rng.randint(300, 600))
+            wait_until(lambda: not armed.is_set(), 30, "the victim is frozen in the middle of an insert")
+            before = world.committed()
+            successor = world.consumer(name=f"successor-{number}")
+            world.produce(600)
+            world.wait_drained(SESSION_TIMEOUT + 40)
+            assert world.committed() != before, "nobody has taken over: the test has shown nothing"
+            commits.look()
+            victim.thaw()
+            world.produce(300)
+            wait_until(
+                lambda v=victim: commits.look() and "lost" in v.log_file.read_text(),  # type: ignore[misc]
+                30,
+                f"the victim notices that it was put out\n{victim.log_tail()}",
+                0.02,
+            )
+            wait_until(lambda: commits.look() and world.lag() == 0, 30, "everything is committed", 0.02)
+            assert victim.is_running
+            assert successor.stop() == 0
+            world.produce(200)
+            world.wait_drained()
+            commits.look()
+            assert victim.stop() == 0, "a thawed consumer works like any other"
+    report(events=world.oracle.acknowledged, freezes=rounds, redeliveries=world.redelivered())
+    assert commits.steps_back == [], "a frozen consumer has committed what was not its own any more"
+    assert world.redelivered() > 0, "nobody repeated the insert without a commit: the test has shown nothing"
+    world.assert_equal()
+
+
+@pytest.mark.parametrize("at_once", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_07_ten_consumers_join_and_leave(world: World, report: Callable[..., None], at_once: int) -> None:
+    """Under load ten come and go, some in order and some killed; there are more members than partitions, at times."""
+    world.stop_merges()
+    chances = random.Random(world.rng.getrandbits(32))
+    commits = CommitsOnlyGoForward(world)
+    members: list[ServiceProcess] = []
+    killed = left = 0
+    with Load(world, 300):
+        for number in range(10):
+            joined = world.consumer(name=f"member-{number}")
+            members.append(joined)
+            if number < at_once or chances.random() < 0.5:  # sometimes others leave before it has joined
+                wait_until(
+                    lambda m=joined: commits.look() and '"assigned"' in m.log_file.read_text(),  # type: ignore[misc]
+                    60,
+                    f"{joined.name} has partitions\n{joined.log_tail()}",
+                    0.1,
+                )
+            while len(members) >= at_once:
+                leaver = members.pop(chances.randrange(len(members)))
+                if chances.random() < 0.4:
+                    leaver.kill9()
+                    killed += 1
+                else:
+                    assert leaver.stop() == 0
+                    left += 1
+                commits.look()
+                if at_once > 3 and chances.random() < 0.5:
+                    break
+        if not members:
+            members.append(world.consumer(name="member-10"))
+    wait_until(lambda: commits.look() and world.lag() == 0, 90, f"drained\n{members[-1].log_tail()}", 0.2)
+    report(
+        events=world.oracle.acknowledged, joined=len(world.consumers), left=left, kills=killed,
+        redeliveries=world.redelivered(),
+    )  # fmt: skip
+    assert commits.steps_back == []
+    assert all(member.is_running for member in members)
+    world.assert_equal()
