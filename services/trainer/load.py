@@ -11,7 +11,7 @@ from clickhouse_connect.driver.client import Client
 from psycopg import Connection, sql
 from tqdm import tqdm
 
-from services.contracts.tables import EVENTS, FILES_EPOCH, ITEMS, LOADED_FILES, USERS
+from services.contracts.tables import ERASED_USERS, EVENTS, FILES_EPOCH, ITEMS, LOADED_FILES, USERS
 from services.trainer.catalogue import read_titles
 from services.trainer.file_events import partition_of, to_arrow
 from services.trainer.movielens import Film, MovieLens, Person, open_movielens
@@ -50,6 +50,7 @@ def load(directory: Path, postgres: Connection[Any], clickhouse: Client) -> Load
         refuse_another_catalogue(data.films, read_titles(postgres))
         _upsert(postgres, ITEMS, "item_id", _film_rows(data.films))
         _upsert(postgres, USERS, "user_id", _person_rows(data.users))
+        _forget_the_erased(postgres)
     ratings, new = _load_ratings(data, postgres, clickhouse)
     return Loaded(len(data.films), len(data.users), ratings, new)
 
@@ -117,6 +118,15 @@ def _rows_when_complete(postgres: Connection[Any], clickhouse: Client, digest: b
         parameters={"epoch": FILES_EPOCH, "partition": partition_of(digest)},
     ).result_rows[0][0]
     return int(found[0]) if stored == found[0] else None
+
+
+def _forget_the_erased(postgres: Connection[Any]) -> None:
+    """A data set that is loaded again brings no erased viewer's demographics back."""
+    postgres.execute(
+        sql.SQL("DELETE FROM {users} USING {erased} WHERE {users}.user_id = {erased}.user_id").format(
+            users=sql.Identifier(USERS), erased=sql.Identifier(ERASED_USERS)
+        )
+    )
 
 
 def _film_rows(films: list[Film]) -> list[dict[str, Any]]:

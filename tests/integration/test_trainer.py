@@ -191,6 +191,15 @@ def test_from_files_to_the_champion(world: World) -> None:
         assert arrays["item_ids"][np.argsort(-scores)[:10]].tolist() == canary.item_ids
 
 
+def test_loading_again_brings_no_erased_viewer_back(world: World) -> None:
+    world.trainer("load", "--movielens", str(world.folder))
+    with world.connection.transaction():
+        world.connection.execute("INSERT INTO erased_users (user_id) VALUES (7)")
+    world.trainer("load", "--movielens", str(world.folder))
+    with world.connection.transaction():
+        assert world.connection.execute("SELECT user_id FROM users WHERE user_id IN (6, 7)").fetchall() == [(6,)]
+
+
 def test_event_ids_in_clickhouse_are_those_that_python_computes(world: World) -> None:
     world.trainer("load", "--movielens", str(world.folder))
     rows = world.client.query("SELECT offset, partition, event_id FROM events ORDER BY offset LIMIT 3").result_rows
