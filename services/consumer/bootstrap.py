@@ -69,11 +69,14 @@ def _accept_gaps(admin: AdminClient, client: Client, topic: TopicIdentity, commi
         if (offset is not None and offset >= begin[p]) or (offset is None and p not in first):
             continue
         gap_from = offset if offset is not None else first[p]
-        if gap_from < begin[p] and audit.missing(client, topic, {p: begin[p]}, {p: gap_from})[p]:
-            log.error("accepted as lost: offsets %d to %d of %s/%d", gap_from, begin[p] - 1, topic.name, p)
+        if gap_from < begin[p] and (lost := audit.missing(client, topic, {p: begin[p]}, {p: gap_from})[p]):
+            log.error("accepted as lost: %d of offsets %d to %d of %s/%d", lost, gap_from, begin[p] - 1, topic.name, p)
+            place = f"epoch = {topic.epoch} AND partition = {p} AND offset >= {gap_from} AND offset < {begin[p]}"
+            stored = " UNION ALL ".join(f"SELECT offset FROM {table} WHERE {place}" for table in audit.ACCOUNTED_FOR)  # noqa: S608
             client.command(
                 f"INSERT INTO {ABSENT_OFFSETS} (epoch, partition, offset, reason) "  # noqa: S608
-                f"SELECT {topic.epoch}, {p}, number, '{LOST}' FROM numbers({gap_from}, {begin[p] - gap_from})"
+                f"SELECT {topic.epoch}, {p}, number, '{LOST}' FROM numbers({gap_from}, {begin[p] - gap_from}) "
+                f"WHERE number NOT IN ({stored})"
             )
         go_on[p] = max(gap_from, begin[p])
     return go_on
