@@ -86,7 +86,8 @@ class World:
     def delete_records(self, partition: int, before: int) -> None:
         """Delete the records of a partition below ``before``, as retention does."""
         place = TopicPartition(self.topic, partition, before)
-        kafka_admin.admin(self.kafka.bootstrap).delete_records([place])[place].result(20)
+        admin = kafka_admin.admin(self.kafka.bootstrap)  # must outlive the answer
+        admin.delete_records([place])[place].result(20)
 
     def consumer(
         self,
@@ -184,8 +185,12 @@ class World:
     def send_bad(self, values: list[bytes], key: str = "poison") -> None:
         """Produce records that are not events."""
         for value in values:
-            self._send(key, value, partial(self.oracle.saw_bad, value))
+            self.send_soon_bad(value, key)
         self.flush()
+
+    def send_soon_bad(self, value: bytes, key: str) -> None:
+        """Hand one record that is no event to the producer; `flush` waits for it."""
+        self._send(key, value, partial(self.oracle.saw_bad, value))
 
     def flush(self) -> None:
         """Wait for what was sent."""
