@@ -12,7 +12,9 @@ from tests.support.inference import ADMIN_KEY, Replica, crown, prepare_catalogue
 from tests.support.services import KafkaServer, PostgresServer
 
 LIKE = {"user_id": 1, "item_id": 1, "action": "like"}
-FAR = (datetime.now(timezone.utc) + timedelta(minutes=10)).isoformat()
+FAR = (
+    datetime.now(timezone.utc) + timedelta(days=1)
+).isoformat()  # counted from the import, which may lie minutes back
 SAME_ID = "7b0a2f0e-8f6b-4d38-9d6b-1d5f2f6a0c11"
 
 
