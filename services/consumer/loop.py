@@ -199,7 +199,8 @@ class Loop:
         """Store and commit what we hold of partitions that go to somebody else, within the budget; else forget it."""
         blocks = self._intake.of(places)
         if self._settling or self._closing or self._failure is not None:
-            return  # the new owner repeats it
+            log.info("revoked while blocks were being stored; the new owner repeats them")
+            return
         self._in_callback, self._deadline = True, self._clock() + self._revoke_seconds
         try:
             self._settle(blocks)
