@@ -20,7 +20,7 @@ from services.common.kafka import TopicIdentity, TopicSpec
 from services.common.migrations import CLICKHOUSE_MIGRATIONS, migrate_clickhouse, read_migrations
 from services.contracts.events import Action, Event
 from services.contracts.tables import EVENTS, SIGNALS
-from tests.faults.oracle import Oracle, differences, stored_events, stored_quarantine, stored_signals
+from tests.faults.oracle import EventKey, Fact, Oracle, differences, stored_events, stored_quarantine, stored_signals
 from tests.support.processes import ServiceProcess, wait_until
 from tests.support.services import ClickHouseServer, KafkaServer
 
@@ -263,8 +263,12 @@ class World:
 
     def watch_views(self) -> None:
         """Fail when the views show an event twice right now."""
+        self.shown_events()
+
+    def shown_events(self) -> dict[EventKey, Fact]:
+        """What `events_v` shows now; AssertionError when it shows an event twice."""
         with self.client() as client:
-            stored_events(client)
+            return stored_events(client)
 
     def pause(self, low: float, high: float) -> float:
         """A random pause before the next blow; returns its seconds."""
