@@ -3,7 +3,7 @@
 The same file loaded twice, under whatever name, gives the same rows, which ClickHouse keeps once.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -11,11 +11,35 @@ from numpy.typing import NDArray
 
 from services.contracts.events import SCHEMA_VERSION, Action
 from services.contracts.tables import FILES_EPOCH
-from services.trainer.ratings_file import RatingsBlock
 
-SOURCE = "movielens"
 _VERSION_8 = 0x8 << 12
 _VARIANT = 1 << 63
+
+
+class FileRows(Protocol):
+    """Consecutive rows of a file; all arrays are equally long."""
+
+    @property
+    def first_row(self) -> int:
+        """Number of the first row, from 0."""
+
+    @property
+    def user_id(self) -> NDArray[np.int64]:
+        """The viewers."""
+
+    @property
+    def item_id(self) -> NDArray[np.int64]:
+        """The films."""
+
+    @property
+    def rating(self) -> NDArray[np.float32]:
+        """Stars, 0.5 to 5."""
+
+    @property
+    def time_us(self) -> NDArray[np.int64]:
+        """Microseconds since 1970 UTC."""
+
+    def __len__(self) -> int: ...
 
 
 def partition_of(content_sha256: bytes) -> int:
@@ -40,8 +64,8 @@ def event_ids(content_sha256: bytes, rows: NDArray[np.int64]) -> NDArray[np.uint
     return ids
 
 
-def to_arrow(block: RatingsBlock, content_sha256: bytes) -> Any:
-    """Return the block as an Arrow table with the columns of ``events``, each rating a `rate` event."""
+def to_arrow(block: FileRows, content_sha256: bytes, source: str) -> Any:
+    """Return the block as an Arrow table with the columns of ``events``, each rating a `rate` event of ``source``."""
     n = len(block)
     rows = np.arange(block.first_row, block.first_row + n, dtype=np.int64)
     # 16 bytes in the order in which a UUID is written.
@@ -57,8 +81,8 @@ def to_arrow(block: RatingsBlock, content_sha256: bytes) -> Any:
             "item_id": pa.array(block.item_id),
             "action": _constant(Action.RATE.value, n),
             "value": pa.array(block.rating),
-            "event_time": pa.array(block.timestamp * 1_000_000, pa.timestamp("us", tz="UTC")),
-            "source": _constant(SOURCE, n),
+            "event_time": pa.array(block.time_us, pa.timestamp("us", tz="UTC")),
+            "source": _constant(source, n),
             "schema_version": pa.repeat(pa.scalar(SCHEMA_VERSION, pa.uint8()), n),
         }
     )

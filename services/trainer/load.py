@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,16 @@ from clickhouse_connect.driver.client import Client
 from psycopg import Connection, sql
 from tqdm import tqdm
 
-from services.contracts.tables import ERASED_USERS, EVENTS, FILES_EPOCH, ITEMS, LOADED_FILES, USERS
+from services.contracts.tables import ERASED_USERS, ITEMS, USERS
 from services.trainer.catalogue import read_titles
-from services.trainer.file_events import partition_of, to_arrow
+from services.trainer.file_store import rows_when_complete, store
 from services.trainer.movielens import Film, MovieLens, Person, open_movielens
-from services.trainer.ratings_file import MovieLensError, RatingsFile
+from services.trainer.ratings_file import MovieLensError, RatingsBlock, RatingsFile
 
 log = logging.getLogger(__name__)
 
-
+SOURCE = "movielens"
+"""The events' source."""
 DIFFERING_TITLES = 0.1
 """A greater share of the films that two catalogues share by id makes them different data sets."""
 
@@ -75,49 +76,23 @@ def refuse_another_catalogue(films: Sequence[Film], known: Mapping[int, str]) ->
 
 def _load_ratings(data: MovieLens, postgres: Connection[Any], clickhouse: Client) -> tuple[int, int]:
     digest = data.ratings.sha256()
-    rows = _rows_when_complete(postgres, clickhouse, digest)
+    rows = rows_when_complete(postgres, clickhouse, digest)
     if rows is not None:
         log.info("%s is loaded already: %d ratings", data.ratings.path, rows)
         return rows, 0
-    rows = _insert(data.ratings, digest, clickhouse)
-    with postgres.transaction():
-        postgres.execute(
-            sql.SQL("INSERT INTO {} (sha256, name, rows) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING").format(
-                sql.Identifier(LOADED_FILES)
-            ),
-            (digest.hex(), data.ratings.path.name, rows),
-        )
+    rows = store(
+        postgres, clickhouse, _with_progress(data.ratings), digest=digest, name=data.ratings.path.name, source=SOURCE
+    )
     return rows, rows
 
 
-def _insert(ratings: RatingsFile, digest: bytes, clickhouse: Client) -> int:
-    done = 0
-    # A block that ClickHouse has seen must pass through again: a crash may have come between the table and its view.
-    settings = {"insert_deduplicate": 0}
+def _with_progress(ratings: RatingsFile) -> Iterator[RatingsBlock]:
     with tqdm(
         total=ratings.count_rows(), desc="ratings", unit=" rows", unit_scale=True, file=sys.stderr, mininterval=1
     ) as bar:
         for block in ratings.blocks():
-            clickhouse.insert_arrow(EVENTS, to_arrow(block, digest), settings=settings)
-            done += len(block)
+            yield block
             bar.update(len(block))
-    return done
-
-
-def _rows_when_complete(postgres: Connection[Any], clickhouse: Client, digest: bytes) -> int | None:
-    """Return the file's number of rows if all of them are stored, else None."""
-    with postgres.transaction():
-        found = postgres.execute(
-            sql.SQL("SELECT rows FROM {} WHERE sha256 = %s").format(sql.Identifier(LOADED_FILES)), (digest.hex(),)
-        ).fetchone()
-    if found is None:
-        return None
-    # An emptied ClickHouse beside a kept PostgreSQL is loaded anew.
-    stored = clickhouse.query(
-        f"SELECT uniqExact(offset) FROM {EVENTS} WHERE epoch = {{epoch:UInt64}} AND partition = {{partition:UInt64}}",  # noqa: S608
-        parameters={"epoch": FILES_EPOCH, "partition": partition_of(digest)},
-    ).result_rows[0][0]
-    return int(found[0]) if stored == found[0] else None
 
 
 def _forget_the_erased(postgres: Connection[Any]) -> None:

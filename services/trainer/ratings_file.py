@@ -35,6 +35,11 @@ class RatingsBlock:
     timestamp: NDArray[np.int64]
     """Seconds since 1970 UTC."""
 
+    @property
+    def time_us(self) -> NDArray[np.int64]:
+        """Microseconds since 1970 UTC."""
+        return self.timestamp * 1_000_000
+
     def __len__(self) -> int:
         return len(self.user_id)
 

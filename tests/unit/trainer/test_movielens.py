@@ -153,7 +153,7 @@ def test_the_same_content_gives_the_same_event_ids_and_other_content_others() ->
 
 def test_a_rating_becomes_a_rate_event_of_the_files_epoch(tmp_path: Path) -> None:
     file = open_movielens(double_colon(tmp_path)).ratings
-    row = to_arrow(next(file.blocks()), file.sha256()).to_pylist()[1]
+    row = to_arrow(next(file.blocks()), file.sha256(), "movielens").to_pylist()[1]
     assert (row["epoch"], row["offset"], row["user_id"], row["item_id"]) == (0, 1, 2, 20)
     assert (row["action"], row["value"], row["source"]) == ("rate", 1.0, "movielens")
     assert row["partition"] == int.from_bytes(file.sha256()[:8], "big")
