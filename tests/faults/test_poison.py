@@ -52,6 +52,7 @@ def quarantined(world: World) -> int:
 def test_12_one_percent_poison(world: World, report: Callable[..., None]) -> None:
     """…anywhere in any partition, with a kill in between: the good rows around each bad one are all there, once."""
     world.stop_merges()
+    world.notice_kills_within(3)
     sent_bad = 0
     consumer = world.consumer()
     for kill in (True, False):
@@ -132,6 +133,7 @@ def test_12_a_bad_deploy(world: World, report: Callable[..., None]) -> None:
 def test_13_quarantine_not_writable(world: World, report: Callable[..., None], killed: bool) -> None:
     """The bad rows go first: while they cannot be stored, no good row of their block is, and nothing is committed."""
     port = free_port()
+    world.notice_kills_within(3)
 
     def viewer() -> Event:
         return world.random_event(viewers=1)

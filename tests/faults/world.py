@@ -11,6 +11,12 @@ from uuid import UUID
 
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 from pydantic import SecretStr
 
 from services.common import clickhouse as clickhouse_client
@@ -140,6 +146,15 @@ class World:
         errors = [place.error for place in future.result(20).topic_partitions if place.error is not None]
         assert not errors, errors
 
+    def notice_kills_within(self, seconds: int) -> None:
+        """Shorten the group's session timeout, for tests that kill consumers and have no other reason to wait."""
+        admin = kafka_admin.admin(self.kafka.bootstrap)
+        entry = ConfigEntry(
+            "consumer.session.timeout.ms", str(seconds * 1000), incremental_operation=AlterConfigOpType.SET
+        )
+        resource = ConfigResource(ResourceType.GROUP, self.group, incremental_configs=[entry])
+        admin.incremental_alter_configs([resource])[resource].result(20)
+
     def stop_merges(self) -> None:
         """Keep every row that is written, so that what was written twice can be counted."""
         for table in (EVENTS, SIGNALS):
@@ -260,6 +275,11 @@ class World:
         """How many rows were written more than once so far: seen only until merges remove them."""
         with self.client() as client:
             return int(client.command("SELECT count() - uniqExact(epoch, partition, offset) FROM events"))  # type: ignore[arg-type]
+
+    def count(self, table: str) -> int:
+        """Rows of a table or view."""
+        with self.client() as client:
+            return int(client.command(f"SELECT count() FROM {table}"))  # type: ignore[arg-type]
 
     def watch_views(self) -> None:
         """Fail when the views show an event twice right now."""
