@@ -1,6 +1,5 @@
 """The films: all of them in memory for checks and lists, PostgreSQL's trigram index for the search."""
 
-import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -13,7 +12,6 @@ from services.contracts.ids import ItemId
 from services.contracts.rest import Item
 from services.contracts.tables import ITEMS
 
-log = logging.getLogger(__name__)
 _REFRESH_AT_MOST_EVERY_SECONDS = 5.0
 
 # Whole or starting matches first, then titles that contain the query, then those that only resemble it.
@@ -53,14 +51,18 @@ class Catalogue:
         return self._items.get(item_id) or Item(id=item_id, title=f"Film {item_id}", genres=[])
 
     def unknown(self, item_ids: Iterable[ItemId]) -> set[ItemId]:
-        """Return which of the ids are no films. Blocks for a query, at most once in 5 s, when any seems to be."""
+        """Return which of the ids are no films. Blocks for a query, at most once in 5 s, when any seems to be.
+
+        Raises:
+            psycopg.OperationalError: it cannot be known now. To call a film unknown then would lose its event.
+        """
         wanted = set(item_ids)
         missing = wanted - self._items.keys()
         if missing and time.monotonic() - self._refreshed_at > _REFRESH_AT_MOST_EVERY_SECONDS:
             try:
                 self.refresh()
             except psycopg.Error as error:
-                log.warning("the catalogue could not be read again: %s", error)
+                raise psycopg.OperationalError("the catalogue cannot be read") from error
             missing = wanted - self._items.keys()
         return missing
 
@@ -71,8 +73,8 @@ class Catalogue:
             psycopg.Error: PostgreSQL does not answer (`psycopg_pool.PoolTimeout` is one), or has no such table yet.
         """
         with self._refreshing, self._pool.connection() as connection:
-            self._refreshed_at = time.monotonic()
             rows = connection.execute(f"SELECT item_id, title, year, genres FROM {ITEMS}").fetchall()  # noqa: S608
+            self._refreshed_at = time.monotonic()
             items = {ItemId(row[0]): _item(row) for row in rows}
             self._genres = frozenset(genre for item in items.values() for genre in item.genres)
             self._items = items

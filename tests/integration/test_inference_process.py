@@ -40,6 +40,9 @@ def test_it_lives_without_anything_it_needs_and_ends_on_sigterm(tmp_path: Path) 
         assert ready.status_code == 503
         assert ready.json()["details"]["postgres"]
         assert httpx.get(f"{base}/v1/items", params={"query": "a"}, timeout=20).status_code == 503
+        like = {"user_id": 1, "item_id": 1, "action": "like"}
+        answer = httpx.post(f"{base}/v1/events", json=like, timeout=20)
+        assert answer.status_code == 503, "a film must not be called unknown before the catalogue was read"
         assert process.stop(deadline_seconds=10) == 0
     finally:
         process.close()
