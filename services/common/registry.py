@@ -45,12 +45,14 @@ class ModelVersion:
     """When it last became the champion."""
     reason: str | None
     """Why it has its stage."""
+    pruned_at: datetime | None
+    """Since when its bundle is given up for deletion: it can never be served again."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stage", Stage(self.stage))
 
 
-_COLUMNS = sql.SQL("version, run_id, stage, metrics, created_at, promoted_at, reason")
+_COLUMNS = sql.SQL("version, run_id, stage, metrics, created_at, promoted_at, reason, pruned_at")
 _TABLE = sql.Identifier(MODEL_VERSIONS)
 
 
@@ -112,7 +114,7 @@ def promote(connection: Connection[Any], version: str, reason: str) -> ModelVers
     one after the other: the later one wins, and archives the earlier.
 
     Raises:
-        RegistryError: there is no such version.
+        RegistryError: there is no such version, or it is pruned.
     """
     with connection.transaction():
         _lock(connection)
@@ -125,22 +127,21 @@ def rollback(connection: Connection[Any], to: str | None, reason: str) -> ModelV
     Versions that were rolled back themselves are passed over, so that rolling back twice goes back two steps.
 
     Raises:
-        RegistryError: ``to`` is unknown or was never the champion, or there is no earlier champion.
+        RegistryError: ``to`` is unknown, was never the champion or is pruned, or there is no earlier champion.
     """
     with connection.transaction():
         _lock(connection)
         if to is None:
-            earlier = _select(
-                connection, "WHERE stage = %s AND reason IS DISTINCT FROM %s ORDER BY promoted_at DESC LIMIT 1",
-                Stage.ARCHIVED, _ROLLED_BACK,
-            )  # fmt: skip
-            if not earlier:
+            earlier = _earlier_champion(connection)
+            if earlier is None:
                 raise RegistryError("there is no earlier champion to roll back to")
-            target = earlier[0].version
+            target = earlier.version
         else:
             found = _select(connection, "WHERE version = %s", to)
             if not found or found[0].stage not in (Stage.ARCHIVED, Stage.CHAMPION):
                 raise RegistryError(f"{to}: not an earlier champion ({found[0].stage if found else 'unknown'})")
+            if found[0].pruned_at is not None:
+                raise RegistryError(f"{to}: its bundle was deleted")
             target = to
         return _promote(connection, target, reason, archived_because=_ROLLED_BACK)
 
@@ -158,7 +159,43 @@ def reject(connection: Connection[Any], version: str, reason: str) -> None:
             raise RegistryError(f"{version}: not a candidate")
 
 
+def prune(connection: Connection[Any], keep: int) -> list[str]:
+    """Give up all but the newest ``keep`` (from 1) replaced and as many refused versions; return all given up ever.
+
+    The champion, candidates and the version that a rollback would go to are never given up. Once this
+    returns, no bundle of the versions returned can be promoted or rolled back to.
+    """
+    statement = sql.SQL(
+        "UPDATE {} SET pruned_at = now() WHERE version IN (SELECT version FROM ("
+        " SELECT version,"
+        " row_number() OVER (PARTITION BY stage ORDER BY coalesce(promoted_at, created_at) DESC, version DESC) AS place"
+        " FROM {} WHERE stage IN (%s, %s) AND pruned_at IS NULL) AS ranked WHERE place > %s)"
+        " AND version IS DISTINCT FROM %s"
+    ).format(_TABLE, _TABLE)
+    with connection.transaction():
+        _lock(connection)
+        earlier = _earlier_champion(connection)
+        spared = None if earlier is None else earlier.version
+        connection.execute(statement, (Stage.ARCHIVED, Stage.REJECTED, keep, spared))
+        return [row.version for row in _select(connection, "WHERE pruned_at IS NOT NULL ORDER BY version")]
+
+
 _ROLLED_BACK = "rolled back"
+
+
+def _earlier_champion(connection: Connection[Any]) -> ModelVersion | None:
+    return next(
+        iter(
+            _select(
+                connection,
+                "WHERE stage = %s AND reason IS DISTINCT FROM %s AND pruned_at IS NULL"
+                " ORDER BY promoted_at DESC LIMIT 1",
+                Stage.ARCHIVED,
+                _ROLLED_BACK,
+            )
+        ),
+        None,
+    )
 
 
 def _promote(
@@ -169,10 +206,11 @@ def _promote(
     # clock_timestamp: of two promotions the later one has the later time, whenever its transaction began.
     crown = sql.SQL(
         "UPDATE {} SET stage = %s, reason = %s,"
-        " promoted_at = CASE WHEN stage = %s THEN promoted_at ELSE clock_timestamp() END WHERE version = %s"
+        " promoted_at = CASE WHEN stage = %s THEN promoted_at ELSE clock_timestamp() END"
+        " WHERE version = %s AND pruned_at IS NULL"
     ).format(_TABLE)
     if connection.execute(crown, (Stage.CHAMPION, reason, Stage.CHAMPION, version)).rowcount == 0:
-        raise RegistryError(f"{version}: no such version")
+        raise RegistryError(f"{version}: no such version, or its bundle was deleted")
     connection.execute("SELECT pg_notify(%s, %s)", (MODEL_PROMOTED_CHANNEL, version))
     return _select(connection, "WHERE version = %s", version)[0]
 
