@@ -23,10 +23,13 @@ EXIT_GATE_REFUSED = 3
 """The gate has looked at the model and refused it: a verdict, not an accident."""
 EXIT_NOT_ENOUGH_DATA = 4
 """There is too little to train on yet."""
+EXIT_FILES_REFUSED = 5
+"""Files of ratings had bad lines; everything else was imported."""
 FINAL = {
     EXIT_USAGE: "its arguments or settings are wrong",
     EXIT_GATE_REFUSED: "the gate refused the model, and the old one goes on serving",
     EXIT_NOT_ENOUGH_DATA: "there is not enough data to train on",
+    EXIT_FILES_REFUSED: "files were refused, the reports are beside them in failed/; all others are imported",
 }
 """Exit statuses (of ``python -m services.trainer --help``) after which trying again changes nothing."""
 GRACE_SECONDS = 15
@@ -49,21 +52,26 @@ def filesystem_safe(run_id: str) -> str:
 class TrainerOperator(BaseOperator):
     """Run ``$TRAINER_COMMAND <step> --run-id <of the DAG run>`` in the project's folder.
 
+    A step that stands for itself, ``of_run=False``, gets no run id.
+
     The process inherits the environment and the task's standard error, and is ended with the task.
     Its standard output is logged line by line; the last line that is a JSON object with a
     ``version`` makes that version the task's XCom. A final exit status (`FINAL`) fails the task
     without retries, any other is retried.
     """
 
-    def __init__(self, *, step: str, force_param: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, step: str, of_run: bool = True, force_param: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.step = step
+        self.of_run = of_run
         self.force_param = force_param
         self._process: subprocess.Popen[str] | None = None
 
     def execute(self, context: Any) -> str | None:
         """Run the step and return the model version that it named, if any."""
-        argv = [*_command(), self.step, "--run-id", filesystem_safe(context["run_id"])]
+        argv = [*_command(), self.step]
+        if self.of_run:
+            argv += ["--run-id", filesystem_safe(context["run_id"])]
         if self.force_param and context["params"][self.force_param]:
             argv.append("--force")
         self.log.info("running %s", shlex.join(argv))

@@ -2,6 +2,7 @@
 
 | task | what it does | when it fails |
 |---|---|---|
+| `import_files` | files of ratings that have landed → events | store away: retried; **bad files: red at once** |
 | `check_data` | stores answer, enough signals, the audit has no gap | retried; too little data: red at once |
 | `extract` | signals → arrays of this run | retried; a complete extract is kept |
 | `train` | iALS and popularity | retried |
@@ -10,21 +11,27 @@
 | `promote` | the gate, then one transaction and a notification | **refused: red at once, no retries** |
 | `reload` | every replica loads the champion, and answers when it serves | retried |
 | `verify` | every replica serves the version that was promoted | retried |
+| `prune` | bundles of old models are deleted; the champion and the one before stay | retried |
 
 Each step is the trainer's command line (`$TRAINER_COMMAND <step> --run-id <this run>`) and safe to
-run again: clear any task to repeat it. **A refused gate fails the run on purpose**: `reload` and
+run again: clear any task to repeat it.
+
+**A failed import does not keep the models from being trained**: `check_data` follows whatever became
+of `import_files`, and the run may be green with that one task red. Refused files are in `failed/`, each
+with a report of its bad lines; mend them and let them land again.
+ **A refused gate fails the run on purpose**: `reload` and
 `verify` do not run, the old model goes on serving, and somebody should look at the metrics in the
 log of `promote`. To promote all the same, trigger the DAG with `force` ticked.
 
 Environment: `TRAINER_COMMAND`, `INFERENCE_URL` (replicas, comma-separated), `ADMIN_API_KEY`, and
-what the trainer needs (stores, `MODEL_DIR`, `RUNS_DIR`).
+what the trainer needs (stores, `MODEL_DIR`, `RUNS_DIR`, `LANDING_DIR`).
 """
 
 from datetime import timedelta
 
 from _inference import reload_replicas, verify_replicas
 from _trainer import TrainerOperator
-from airflow.sdk import DAG, CronTriggerTimetable, Param, chain, task
+from airflow.sdk import DAG, CronTriggerTimetable, Param, TriggerRule, chain, task
 
 with DAG(
     dag_id="retrain_nightly",
@@ -45,9 +52,18 @@ with DAG(
     params={"force": Param(False, type="boolean", description="Promote even when the gate refuses.")},
     tags=["training", "movierecs"],
 ) as dag:
+    import_files = TrainerOperator(
+        task_id="import_files",
+        step="import-files",
+        of_run=False,
+        execution_timeout=timedelta(hours=1),
+        doc_md="Files of ratings: landing → incoming → processed or failed. Red when one is refused.",
+    )
     check_data = TrainerOperator(
         task_id="check_data",
         step="check",
+        # One bad file must not cost the night's models.
+        trigger_rule=TriggerRule.ALL_DONE,
         execution_timeout=timedelta(minutes=10),
         doc_md="Stores answer, there are enough signals, and the audit shows no gap.",
     )
@@ -99,4 +115,12 @@ with DAG(
     def verify(version: str | None) -> None:
         verify_replicas(version)
 
-    chain(check_data, extract, train, evaluate, publish, promote, reload(), verify(promote.output))
+    prune = TrainerOperator(
+        task_id="prune",
+        step="prune",
+        of_run=False,
+        execution_timeout=timedelta(minutes=10),
+        doc_md="Bundles of old models, beyond the newest few, and what crashed writers left.",
+    )
+
+    chain(import_files, check_data, extract, train, evaluate, publish, promote, reload(), verify(promote.output), prune)

@@ -26,6 +26,7 @@ def service_environment(settings: StackSettings, shell: Mapping[str, str] = os.e
         "ADMIN_API_KEY": settings.admin_api_key.get_secret_value(),
         "MODEL_DIR": str(settings.state / "models"),
         "RUNS_DIR": str(settings.state / "runs"),
+        "LANDING_DIR": str(settings.state / "landing"),
         "INFERENCE_PORT": str(settings.inference_port),
         "INFERENCE_URL": inference,
         "CONSUMER_METRICS_PORT": str(settings.consumer_metrics_port),

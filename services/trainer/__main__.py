@@ -2,7 +2,7 @@
 
 Steps of a run, in order: check, extract, train, evaluate, publish, promote; ``run`` does all of them.
 Each is safe to run again with the same run id, and does nothing when it is complete already.
-Beside them: load (MovieLens), versions, rollback.
+Beside them: load (MovieLens), import-files (what has landed), versions, rollback, prune (old bundles).
 
 Output: JSON log lines on stdout; the last line is the step's result, with the key ``version`` once
 there is one. Progress bars go to stderr.
@@ -13,6 +13,7 @@ Exit status:
   2  arguments, settings or files are wrong: trying again changes nothing
   3  the gate refused the model; the champion goes on serving
   4  not enough data to train on
+  5  files were refused, all others are imported; the reports are in failed/ (see services/trainer/landing.py)
 """
 
 import argparse
@@ -29,21 +30,37 @@ from typing import Any
 
 from services.common import clickhouse, kafka, postgres, registry
 from services.common.registry import ModelVersion, RegistryError
-from services.common.settings import SettingsError
+from services.common.settings import ClickHouseSettings, PostgresSettings, SettingsError
 from services.common.telemetry import configure_logging
 from services.common.waiting import wait_for
 from services.trainer import steps
+from services.trainer.landing import EmptyCatalogueError, Imported, import_files
 from services.trainer.load import load
+from services.trainer.prune import prune
 from services.trainer.ratings_file import MovieLensError
 from services.trainer.run import Run, RunError
-from services.trainer.settings import LoadSettings, RegistrySettings, TrainerSettings
+from services.trainer.settings import (
+    ImportSettings,
+    LoadSettings,
+    PruneSettings,
+    RegistrySettings,
+    TrainerSettings,
+)
 from services.trainer.steps import GateRefusedError, NotEnoughDataError, Stores
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_GATE_REFUSED, EXIT_NOT_ENOUGH_DATA = range(5)
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_GATE_REFUSED, EXIT_NOT_ENOUGH_DATA, EXIT_FILES_REFUSED = range(6)
 _WAIT_FOR_STORES_SECONDS = 60
 
 log = logging.getLogger("services.trainer")
 Answer = dict[str, Any]
+
+
+class FilesRefusedError(Exception):
+    """Files had bad lines; everything else was imported."""
+
+    def __init__(self, imported: Imported) -> None:
+        super().__init__(f"{len(imported.refused)} of the files were refused; the reports are in failed/")
+        self.imported = imported
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,7 +77,10 @@ def main(argv: list[str] | None = None) -> int:
     except GateRefusedError as error:
         log.error("the gate refused the model: %s", error)  # noqa: TRY400
         return EXIT_GATE_REFUSED
-    except NotEnoughDataError as error:
+    except FilesRefusedError as error:
+        log.error("%s", error, extra={"step": options.name, **asdict(error.imported)})  # noqa: TRY400
+        return EXIT_FILES_REFUSED
+    except (NotEnoughDataError, EmptyCatalogueError) as error:
         log.error("not enough data: %s", error)  # noqa: TRY400
         return EXIT_NOT_ENOUGH_DATA
     except Exception:
@@ -87,9 +107,19 @@ def _parser() -> argparse.ArgumentParser:
         if name in ("promote", "run"):
             sub.add_argument("--force", action="store_true", help="promote whatever the gate says")
     add("load", _load).add_argument("--movielens", type=Path, required=True, help="folder with the data set")
+    add("import-files", _import_files)
+    add("prune", _prune).add_argument(
+        "--keep", type=_positive, default=5, metavar="N", help="how many replaced and how many refused ones stay (5)"
+    )
     add("versions", _versions)
     add("rollback", _rollback).add_argument("--to", metavar="VERSION", help="an earlier champion, not the last one")
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("a whole number from 1")
+    return int(text)
 
 
 def _check(options: argparse.Namespace) -> Answer:
@@ -163,6 +193,25 @@ def _load(options: argparse.Namespace) -> Answer:
         return asdict(load(options.movielens, connection, client))
 
 
+def _import_files(_: argparse.Namespace) -> Answer:
+    """Take up the files of ratings that have landed."""
+    settings = ImportSettings.from_environment()
+    configure_logging("trainer", settings.log_level)
+    with closing(_postgres(settings)) as connection, closing(_clickhouse(settings)) as client:
+        imported = import_files(settings.landing_dir, connection, client, datetime.now(timezone.utc))
+    if imported.refused:
+        raise FilesRefusedError(imported)
+    return asdict(imported)
+
+
+def _prune(options: argparse.Namespace) -> Answer:
+    """Delete the bundles of old models that are not served, nor the one that a rollback goes to."""
+    settings = PruneSettings.from_environment()
+    configure_logging("trainer", settings.log_level)
+    with closing(_postgres(settings)) as connection:
+        return asdict(prune(settings.model_dir, connection, options.keep, datetime.now(timezone.utc)))
+
+
 def _versions(_: argparse.Namespace) -> Answer:
     """List the registry's newest versions."""
     settings = RegistrySettings.from_environment()
@@ -193,13 +242,13 @@ def _trainer_settings() -> TrainerSettings:
     return settings
 
 
-def _postgres(settings: RegistrySettings | LoadSettings | TrainerSettings) -> Any:
+def _postgres(settings: PostgresSettings) -> Any:
     return wait_for(
         "PostgreSQL", lambda: postgres.connect(settings.postgres_dsn), timeout_seconds=_WAIT_FOR_STORES_SECONDS
     )
 
 
-def _clickhouse(settings: LoadSettings | TrainerSettings) -> Any:
+def _clickhouse(settings: ClickHouseSettings) -> Any:
     return wait_for(
         "ClickHouse", lambda: clickhouse.connect(settings.clickhouse_url), timeout_seconds=_WAIT_FOR_STORES_SECONDS
     )

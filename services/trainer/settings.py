@@ -53,5 +53,15 @@ class LoadSettings(ClickHouseSettings, PostgresSettings, LogSettings):
     """What `load` needs."""
 
 
+class ImportSettings(LoadSettings):
+    """What `import-files` needs."""
+
+    landing_dir: Path = Field(description="Where files of ratings land; they move on within it.")
+
+
+class PruneSettings(ModelSettings, PostgresSettings, LogSettings):
+    """What `prune` needs."""
+
+
 class RegistrySettings(PostgresSettings, LogSettings):
     """What the registry's commands need."""

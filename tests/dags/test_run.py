@@ -19,7 +19,8 @@ import pytest
 
 from tests.dags.conftest import RunPython
 
-STEPS = ["check", "extract", "train", "evaluate", "publish", "promote"]
+STEPS = ["import-files", "check", "extract", "train", "evaluate", "publish", "promote", "prune"]
+OF_NO_RUN = {"import-files", "prune"}
 ADMIN_KEY = "the-key"
 VERSION = "20261121T030000Z-abcd"
 
@@ -121,7 +122,8 @@ def test_a_good_night_calls_each_step_once_with_one_run_id_and_reloads_every_rep
     outcome = run_dag()
     assert outcome.state == "success", outcome.log
     assert [argv[0] for argv in outcome.argv] == STEPS
-    run_ids = {tuple(argv[1:]) for argv in outcome.argv}
+    assert all(argv[1:] == [] for argv in outcome.argv if argv[0] in OF_NO_RUN)
+    run_ids = {tuple(argv[1:]) for argv in outcome.argv if argv[0] not in OF_NO_RUN}
     assert len(run_ids) == 1
     option, run_id = run_ids.pop()
     assert option == "--run-id"
@@ -137,7 +139,7 @@ def test_a_refused_gate_fails_the_run_at_once_and_leaves_the_replicas_alone(
     outcome = run_dag(planned={"promote": [3, 3, 3, 3]})
     assert outcome.state == "failed"
     assert outcome.tasks["promote"] == "failed"
-    assert outcome.tasks["reload"] == outcome.tasks["verify"] == "upstream_failed"
+    assert outcome.tasks["reload"] == outcome.tasks["verify"] == outcome.tasks["prune"] == "upstream_failed"
     assert [argv[0] for argv in outcome.argv].count("promote") == 1, "a verdict is not retried"
     assert "the gate refused the model" in outcome.log
     assert all(replica.calls == [] for replica, _ in replicas)
@@ -152,7 +154,20 @@ def test_what_trying_again_cannot_mend_is_not_tried_again(run_dag: Any, step: st
 
 def test_a_step_that_fails_once_is_tried_again_and_the_run_goes_on(run_dag: Any) -> None:
     outcome = run_dag(planned={"extract": [1]})
-    assert [argv[0] for argv in outcome.argv] == ["check", "extract", "extract", *STEPS[2:]]
+    assert [argv[0] for argv in outcome.argv] == ["import-files", "check", "extract", "extract", *STEPS[3:]]
+    assert outcome.state == "success", outcome.log
+
+
+def test_refused_files_show_at_once_and_the_models_are_trained_all_the_same(run_dag: Any) -> None:
+    outcome = run_dag(planned={"import-files": [5] * 4})
+    assert outcome.tasks == {"import_files": "failed"} | dict.fromkeys(set(outcome.tasks) - {"import_files"}, "success")
+    assert [argv[0] for argv in outcome.argv] == STEPS, "a verdict is not retried"
+    assert "files were refused" in outcome.log
+
+
+def test_an_import_that_fails_for_a_moment_is_tried_again_first(run_dag: Any) -> None:
+    outcome = run_dag(planned={"import-files": [1]})
+    assert [argv[0] for argv in outcome.argv] == ["import-files", *STEPS]
     assert outcome.state == "success", outcome.log
 
 

@@ -1,0 +1,280 @@
+"""Files of ratings that land, on the real stores: stored once, refused as a whole, resumed after a crash."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from psycopg import Connection
+from pydantic import SecretStr
+
+from services.common import clickhouse, erasure, postgres
+from services.common.migrations import (
+    CLICKHOUSE_MIGRATIONS,
+    POSTGRES_MIGRATIONS,
+    migrate_clickhouse,
+    migrate_postgres,
+    read_migrations,
+)
+from services.contracts.ids import UserId
+from services.trainer.landing import EmptyCatalogueError, Imported, import_files
+from tests.support.processes import ROOT, wait_until
+
+FILMS = 50
+NOW = datetime(2026, 11, 21, 3, tzinfo=timezone.utc)
+START = datetime(2026, 11, 1, tzinfo=timezone.utc)
+Rating = tuple[int, int, float]
+
+
+@dataclass
+class World:
+    """Stores of this test's own with a catalogue, and a landing folder."""
+
+    postgres_dsn: str
+    clickhouse_url: str
+    connection: Connection[Any]
+    client: Client
+    folder: Path
+
+    def land(self, name: str, ratings: Iterable[Rating], extra: str = "") -> None:
+        """Write a file as its sender should: under another name, then renamed. Rating n is of second n."""
+        path = self.folder / f"{name}.part"
+        lines = [f"{u},{i},{r},{(START + timedelta(seconds=n)).isoformat()}" for n, (u, i, r) in enumerate(ratings)]
+        path.write_text("\n".join(["user_id,item_id,rating,timestamp", *lines, extra]) + "\n")
+        path.rename(self.folder / name)
+
+    def take_up(self) -> Imported:
+        """Import in this process."""
+        return import_files(self.folder, self.connection, self.client, NOW)
+
+    def command(self) -> subprocess.Popen[str]:
+        """Start ``import-files`` as the nightly run does."""
+        environment = {
+            **os.environ,
+            "POSTGRES_DSN": self.postgres_dsn,
+            "CLICKHOUSE_URL": self.clickhouse_url,
+            "LANDING_DIR": str(self.folder),
+        }
+        argv = [sys.executable, "-m", "services.trainer", "import-files"]
+        return subprocess.Popen(argv, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+    def run(self, status: int = 0) -> dict[str, Any]:
+        """Run ``import-files``; return its last line."""
+        process = self.command()
+        out, _ = process.communicate(timeout=120)
+        assert process.returncode == status, out
+        answer: dict[str, Any] = json.loads(out.splitlines()[-1])
+        return answer
+
+    def files(self) -> dict[str, list[str]]:
+        """What is in which folder, without hidden files and the hash in the names."""
+        return {
+            place: sorted(
+                path.name if place in (".", "incoming") else "".join((path.name[:1], *path.suffixes))
+                for path in (self.folder / place).iterdir()
+                if path.is_file() and not path.name.startswith(".")
+            )
+            for place in (".", "incoming", "processed", "failed")
+        }
+
+    def count(self, table: str, where: str = "1") -> int:
+        """Return the number of rows, copies included."""
+        return int(self.client.query(f"SELECT count() FROM {table} WHERE {where}").result_rows[0][0])
+
+
+@pytest.fixture
+def world(postgres_database: str, clickhouse_database: str, tmp_path: Path) -> Iterator[World]:
+    client = clickhouse.connect(SecretStr(clickhouse_database))
+    with postgres.connect(SecretStr(postgres_database)) as connection:
+        migrate_postgres(connection, read_migrations(POSTGRES_MIGRATIONS))
+        migrate_clickhouse(client, read_migrations(CLICKHOUSE_MIGRATIONS))
+        connection.execute(
+            "INSERT INTO items (item_id, title) SELECT n, 'Film ' || n FROM generate_series(1, %s) AS n", (FILMS,)
+        )
+        connection.commit()
+        folder = tmp_path / "landing"
+        folder.mkdir()
+        yield World(postgres_database, clickhouse_database, connection, client, folder)
+    client.close()
+
+
+def ratings(count: int) -> list[Rating]:
+    """Each viewer rates a film once."""
+    return [(1 + n // FILMS, 1 + n % FILMS, 0.5 + n % 10 / 2) for n in range(count)]
+
+
+def test_a_file_that_lands_is_stored_and_moves_on(world: World) -> None:
+    world.land("a.csv", ratings(120))
+    (world.folder / "b.csv.part").write_text("half a li")
+    (world.folder / ".c.csv").write_text("half a li")
+    answer = world.run()
+    assert (answer["step"], answer["ratings"], len(answer["stored"])) == ("import-files", 120, 1)
+    assert world.files() == {".": ["b.csv.part"], "incoming": [], "processed": ["a.csv"], "failed": []}
+    stored = world.client.query(
+        "SELECT user_id, item_id, value, event_time, action, source, epoch FROM events_v ORDER BY offset"
+    ).result_rows
+    assert stored == [
+        (u, i, r, START.replace(tzinfo=None) + timedelta(seconds=n), "rate", "landing", 0)
+        for n, (u, i, r) in enumerate(ratings(120))
+    ]
+    assert world.count("signals_v", "signal = 'rating'") == 120
+    again = world.run()
+    assert [again[key] for key in ("stored", "known", "refused", "ratings")] == [[], [], [], 0]
+
+
+def test_the_same_content_adds_nothing_under_whatever_name(world: World) -> None:
+    world.land("a.csv", ratings(10))
+    world.take_up()
+    for name in ("a.csv", "b.csv"):
+        world.land(name, ratings(10))
+    again = world.take_up()
+    assert (len(again.known), again.stored, again.ratings) == (2, [], 0)
+    assert world.count("events") == 10
+    assert world.files()["processed"] == ["a.csv", "b.csv"]
+    world.land("a.csv", ratings(11))
+    assert world.take_up().ratings == 11, "the same name with other content is another file"
+    assert world.files()["processed"] == ["a.csv", "a.csv", "b.csv"]
+    assert world.count("signals_v") == 11
+
+
+def test_a_file_with_a_bad_line_is_refused_as_a_whole_and_keeps_no_other_back(world: World) -> None:
+    world.land("a.csv", ratings(10), extra="1,99,4,978300760\nx,1,4,978300760")
+    world.land("b.csv", ratings(20))
+    answer = world.run(status=5)
+    assert answer["event"] == "1 of the files were refused; the reports are in failed/"
+    assert (answer["ratings"], len(answer["stored"]), len(answer["refused"])) == (20, 1, 1)
+    assert world.files() == {
+        ".": [], "incoming": [], "processed": ["b.csv"], "failed": ["a.csv", "a.csv.errors.json"],
+    }  # fmt: skip
+    report = json.loads((world.folder / "failed" / f"{answer['refused'][0]}.errors.json").read_text())
+    assert (report["file"], report["bad_lines"]) == ("a.csv", 2)
+    assert [problem["line"] for problem in report["first_problems"]] == [12, 13]
+    assert report["first_problems"][0]["reason"] == "item_id 99: not in the catalogue"
+    assert world.count("events") == 20, "nothing of the bad file is stored"
+
+    world.land("a.csv", ratings(10), extra="1,49,4,978300760")
+    assert world.run()["ratings"] == 11
+
+
+class BreakingClient:
+    """Behaves as the client it wraps until the given insert, which lands without its reply."""
+
+    def __init__(self, client: Client, breaks_at: int) -> None:
+        self._client, self._left = client, breaks_at
+
+    def insert_arrow(self, *args: Any, **kwargs: Any) -> None:
+        self._client.insert_arrow(*args, **kwargs)
+        self._left -= 1
+        if self._left == 0:
+            raise ConnectionError("the reply is lost")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+
+def test_an_import_that_breaks_off_is_resumed_and_doubles_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.trainer.landing_csv.BLOCK_ROWS", 10)
+    world.land("a.csv", ratings(35))
+    world.land("b.csv", ratings(36))
+    for breaks_at in (1, 3):
+        breaking: Any = BreakingClient(world.client, breaks_at)
+        with pytest.raises(ConnectionError):
+            import_files(world.folder, world.connection, breaking, NOW)
+        assert (world.files()["."], world.files()["incoming"]) == (["b.csv"], ["a.csv"])
+    done = world.take_up()
+    assert (len(done.stored), done.ratings) == (2, 71)
+    assert world.count("events FINAL") == 71
+    assert world.count("signals_v") == 36
+
+
+def test_a_crash_between_storing_and_moving_leaves_only_the_move(world: World) -> None:
+    world.land("a.csv", ratings(10))
+    content = (world.folder / "a.csv").read_bytes()
+    world.take_up()
+    (world.folder / "incoming" / "a.csv").write_bytes(content)
+    assert len(world.take_up().known) == 1
+    assert world.count("events") == 10
+
+
+def test_a_killed_import_is_resumed_by_the_next(world: World) -> None:
+    count = 250_000
+    world.land("a.csv", ratings(count))
+    process = world.command()
+    wait_until(lambda: world.count("events") > 0, 60, "the first block to be stored")
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=20)
+    assert process.returncode == -signal.SIGKILL
+    assert world.files()["incoming"] == ["a.csv"]
+    assert world.run()["ratings"] == count
+    assert world.count("events FINAL") == count == world.count("signals_v")
+    assert world.files() == {".": [], "incoming": [], "processed": ["a.csv"], "failed": []}
+
+
+def test_two_imports_at_once_take_each_file_once(world: World) -> None:
+    names = [f"{letter}.csv" for letter in "abcdefgh"]
+    for number, name in enumerate(names, start=1):
+        world.land(name, ratings(number))
+    outcomes: list[Imported] = []
+
+    def take_up() -> None:
+        client = clickhouse.connect(SecretStr(world.clickhouse_url))
+        with postgres.connect(SecretStr(world.postgres_dsn)) as connection:
+            outcomes.append(import_files(world.folder, connection, client, NOW))
+        client.close()
+
+    threads = [threading.Thread(target=take_up) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(outcomes) == 3
+    assert sorted(name[0] for done in outcomes for name in done.stored) == list("abcdefgh")
+    assert world.count("events") == sum(range(1, 9))
+
+
+def test_a_landed_file_brings_no_erased_viewer_back(world: World) -> None:
+    world.land("a.csv", ratings(2 * FILMS))
+    erasure.erase(world.client, UserId(1))
+    assert world.take_up().ratings == 2 * FILMS
+    assert world.count("events", "user_id = 1") == world.count("signals", "user_id = 1") == 0
+    assert world.count("events") == FILMS
+    erasure.erase(world.client, UserId(2))
+    world.land("b.csv", [*ratings(2 * FILMS), (3, 1, 4.0)])
+    world.take_up()
+    world.land("c.csv", [*ratings(2 * FILMS), (3, 1, 4.0)])
+    assert len(world.take_up().known) == 1
+    assert world.count("events") == 1
+
+
+def test_files_wait_for_a_catalogue(world: World) -> None:
+    world.connection.execute("DELETE FROM items")
+    world.connection.commit()
+    assert world.take_up() == Imported(), "nothing waits, nothing is wrong"
+    world.land("a.csv", ratings(1))
+    with pytest.raises(EmptyCatalogueError):
+        world.take_up()
+    assert "the catalogue is empty" in world.run(status=4)["event"]
+    world.connection.execute("INSERT INTO items (item_id, title) VALUES (1, 'Film 1')")
+    world.connection.commit()
+    assert world.take_up().ratings == 1
+
+
+def test_names_may_be_long_or_not_utf8(world: World) -> None:
+    names = [b"a" * 251 + b".csv", b"b\xff.csv"]
+    for number, name in enumerate(names, start=1):
+        world.land("file", ratings(number), extra="x" if number == 2 else "")
+        (world.folder / "file").rename(world.folder / os.fsdecode(name))
+    answer = world.run(status=5)
+    assert (len(answer["stored"]), len(answer["refused"])) == (1, 1)
+    assert world.files()["incoming"] == world.files()["."] == []
