@@ -109,6 +109,7 @@ class Membership:
                 for p, start in starts.items():
                     self.owned[topic, p] = Owned(identity, start.offset)
                 consumer.incremental_assign(places)
+                consumer.resume(places)  # librdkafka remembers a pause from before we lost them
                 self._commit_first(consumer, [place for place in places if starts[place.partition].is_first])
                 log.info("assigned", extra={"topic": topic, "offsets": {p: s.offset for p, s in starts.items()}})
         except StopError as error:
