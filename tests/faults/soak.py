@@ -168,15 +168,15 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**31), help="repeats a run")
     args = parser.parse_args()
-    print(f"seed {args.seed}: python -m tests.faults.soak --minutes {args.minutes:g} --seed {args.seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
+    print(f"seed {args.seed}, logs in {folder}; again: --minutes {args.minutes:g} --seed {args.seed}", flush=True)
     kills, freezes = round(args.minutes * KILLS_PER_MINUTE), round(args.minutes * FREEZES_PER_MINUTE)
     soak = Soak(folder, args.seed, args.minutes * 60, kills, freezes)
     with native_clients_log_to(folder / "clients.log"):
         checks = soak.run()
     print_summary(soak, checks)
     holds = all(check.holds for check in checks)
-    print(f"\n{'passed' if holds else 'FAILED'}: seed {args.seed}, logs in {folder}")
+    print(f"\n{'passed' if holds else 'FAILED'}: seed {args.seed}")
     return 0 if holds else 1
 
 
