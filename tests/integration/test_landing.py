@@ -198,6 +198,18 @@ def test_an_import_that_breaks_off_is_resumed_and_doubles_nothing(
     assert world.count("signals_v") == 36
 
 
+def test_events_that_were_stored_without_their_signals_get_them(world: World) -> None:
+    world.land("a.csv", ratings(10))
+    world.take_up()
+    # As a ClickHouse killed between the table and its view leaves it.
+    world.client.command("TRUNCATE TABLE signals")
+    world.connection.execute("DELETE FROM loaded_files")
+    world.connection.commit()
+    world.land("a.csv", ratings(10))
+    assert world.take_up().ratings == 10
+    assert world.count("events FINAL") == world.count("signals_v") == 10
+
+
 def test_a_crash_between_storing_and_moving_leaves_only_the_move(world: World) -> None:
     world.land("a.csv", ratings(10))
     content = (world.folder / "a.csv").read_bytes()
