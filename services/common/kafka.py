@@ -1,12 +1,13 @@
 """Kafka: topics, their identity, and the settings that every client shares."""
 
 import hashlib
+import logging
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
+    Consumer,
     KafkaError,
     KafkaException,
     TopicCollection,
@@ -21,6 +22,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
+_log = logging.getLogger(__name__)
 DAY_MS = 24 * 3600 * 1000
 
 
@@ -172,26 +174,36 @@ def committed_offsets(
 ) -> dict[int, Committed]:
     """Return per partition what the group has committed; partitions without a commit are left out.
 
-    Give it a young client: after a broker's restart an older one may wait for the group's coordinator in vain
-    (librdkafka 2.16).
+    The answer comes through a consumer that never joins, to the brokers that ``client`` names: librdkafka's admin
+    client ends the process with a segmentation fault when the broker says that it is not the group's coordinator
+    (librdkafka issue 5040), which a broker does while it starts.
 
     Raises:
-        KafkaException, TimeoutError: the group's coordinator does not answer, or is not ready in time.
+        KafkaException: the group's coordinator does not answer, or is not ready in time.
     """
-    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic.name, p) for p in topic.partitions])
+    brokers = client.list_topics(timeout=timeout_seconds).brokers.values()
+    config = client_config(",".join(f"{broker.host}:{broker.port}" for broker in brokers), "movierecs-offsets")
+    asking = Consumer({**config, "group.id": group, "enable.auto.commit": False}, logger=_log)
+    try:
+        places = _committed(asking, [TopicPartition(topic.name, p) for p in topic.partitions], timeout_seconds)
+    finally:
+        asking.close()
+    return {tp.partition: Committed(tp.offset, tp.metadata or "") for tp in places if tp.offset >= 0}
+
+
+def _committed(asking: Consumer, places: list[TopicPartition], timeout_seconds: float) -> list[TopicPartition]:
     deadline = time.monotonic() + timeout_seconds
     while True:
-        future = client.list_consumer_group_offsets([asked], request_timeout=timeout_seconds)[group]
         try:
-            answer = future.result(timeout_seconds)
-            break
+            answer = asking.committed(places, timeout=timeout_seconds)
+            errors = [place.error for place in answer if place.error is not None]
         except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return {}
-            if error.args[0].code() not in _COORDINATOR_NOT_READY or time.monotonic() > deadline:
-                raise
+            answer, errors = [], [error.args[0]]
+        if not errors:
+            return answer
+        if errors[0].code() not in _COORDINATOR_NOT_READY or time.monotonic() > deadline:
+            raise KafkaException(errors[0])
         time.sleep(0.1)
-    return {tp.partition: Committed(tp.offset, tp.metadata or "") for tp in answer.topic_partitions if tp.offset >= 0}
 
 
 def retention_ms(client: AdminClient, topic: str, *, timeout_seconds: float = 15) -> int | None:
