@@ -97,18 +97,11 @@ MUTATIONS = (
         ("test_15",),
     ),
     Mutation(
-        "topics made anew are not noticed",
-        "services/consumer/membership.py",
-        "            if present.topic_id != topic.topic_id:\n",
-        "            if False:\n",
-        ("test_15",),
-    ),
-    Mutation(
         "commits for whoever owns the partition",
         LOOP,
         "                if self._membership.owned.get(block.place) is owned\n",
         "",
-        ("test_06 and not 4",),
+        ("test_06_put",),
     ),
     Mutation(
         "a gap is jumped over",

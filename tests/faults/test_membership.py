@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.faults.load import Load
-from tests.faults.proxy import ClickHouseProxy
+from tests.faults.proxy import Act, ClickHouseProxy
 from tests.faults.world import World
 from tests.support.processes import ServiceProcess, wait_until
 
@@ -86,6 +86,55 @@ def test_06_frozen_past_the_session_timeout(world: World, report: Callable[..., 
     assert commits.steps_back == [], "a frozen consumer has committed what was not its own any more"
     assert world.redelivered() > 0, "nobody repeated the insert without a commit: the test has shown nothing"
     world.assert_equal()
+
+
+def test_06_put_out_and_taken_in_again(world: World, report: Callable[..., None]) -> None:
+    """While it still tries to store a block of its former time; others have gone further, and left.
+
+    The broker would accept its commit now, which would set the group back: only the consumer can know better.
+    """
+    world.notice_kills_within(3)
+    proxy, commits = ClickHouseProxy(world.clickhouse.port), CommitsOnlyGoForward(world)
+    armed, away = threading.Event(), threading.Event()
+
+    def decide(_token: str) -> Act:
+        if armed.is_set():
+            away.set()
+            return Act.LOSE_REPLY
+        return Act.ANSWER_503 if away.is_set() else Act.PASS
+
+    def freeze() -> None:
+        if armed.is_set():
+            armed.clear()
+            victim.freeze()
+
+    proxy.decide, proxy.on_forwarded = decide, freeze
+    with proxy.running():
+        victim = world.consumer(url=world.url.replace(f":{world.clickhouse.port}/", f":{proxy.port}/"), name="victim")
+        world.produce(400)
+        world.wait_drained()
+        armed.set()
+        world.produce(400)
+        wait_until(lambda: away.is_set() and not armed.is_set(), 30, "the victim is frozen in the middle of an insert")
+        successor = world.consumer(name="successor")
+        world.produce(600)
+        world.wait_drained()
+        assert successor.stop() == 0
+        commits.look()
+        before = assignments(victim)
+        victim.thaw()
+        wait_until(lambda: assignments(victim) > before, 30, f"the victim is back\n{victim.log_tail()}", 0.1)
+        away.clear()
+        world.produce(100)
+        wait_until(lambda: commits.look() and world.lag() == 0, 30, "everything is committed", 0.02)
+    report(events=world.oracle.acknowledged, freezes=1)
+    assert commits.steps_back == [], "it has committed for the new owner, who is itself"
+    world.assert_equal()
+
+
+def assignments(consumer: ServiceProcess) -> int:
+    """How often it was given partitions."""
+    return consumer.log_file.read_text().count('"assigned"')
 
 
 @pytest.mark.parametrize("at_once", [3, pytest.param(10, marks=pytest.mark.slow)])
