@@ -35,7 +35,7 @@ def test_08_broker_frozen_and_killed(kafka_world: World, report: Callable[..., N
         recovers()
         for _ in range(rounds):
             world.kafka.freeze()
-            world.pause(8, 14)  # the session timeout is 10 s
+            world.pause(11, 14)  # the session timeout is 10 s
             world.kafka.thaw()
             recovers()
             world.kafka.kill9()
