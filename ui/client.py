@@ -75,10 +75,11 @@ class RecommenderClient:
         """Send one event; returns once the broker has it, so the next list reflects it.
 
         Tried again when the service is away for a moment. The event must carry its ``event_id``, so
-        that it counts once however often it arrives.
+        that it counts once however often it arrives, and its ``event_time``, so that a late copy does not overtake
+        what the viewer did next.
         """
-        if event.event_id is None:
-            raise ValueError("an event that may be sent twice needs its id")
+        if event.event_id is None or event.event_time is None:
+            raise ValueError("an event that may be sent twice needs its id and its time")
         body = event.model_dump(mode="json", exclude_none=True)
         started = time.monotonic()
         for attempt in range(1, EVENT_ATTEMPTS + 1):

@@ -1,5 +1,6 @@
 """Like, dislike, seen and their undo, as callbacks of buttons: sent before the page is drawn again."""
 
+from datetime import datetime, timezone
 from uuid import UUID, uuid4
 
 import streamlit as st
@@ -27,6 +28,7 @@ def give(action: Action, item: Item, request_id: UUID | None) -> None:
     now = session.current()
     event = EventIn(
         event_id=uuid4(),
+        event_time=datetime.now(timezone.utc),
         user_id=now.viewer,
         item_id=item.id,
         action=action,

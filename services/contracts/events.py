@@ -75,7 +75,9 @@ class EventIn(_EventFields):
     )
 
     event_id: UUID | None = Field(
-        default=None, description="Chosen by a client that may send the event twice: the same id counts once."
+        default=None,
+        description="Chosen by a client that may send the event twice: the same id counts once."
+        " Such a client sends `event_time` too, so that a late copy does not overtake what the viewer did next.",
     )
     event_time: AwareDatetime | None = Field(
         default=None, description="With a time zone; at most five minutes ahead of the service's clock."

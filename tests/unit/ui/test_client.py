@@ -2,6 +2,7 @@
 
 import threading
 import uuid
+from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -23,7 +24,10 @@ def client(service: FakeService) -> RecommenderClient:
 
 
 def a_like(item: int = 1) -> EventIn:
-    return EventIn(event_id=uuid.uuid4(), user_id=VIEWER, item_id=ItemId(item), action=Action.LIKE, source="ui")
+    return EventIn(
+        event_id=uuid.uuid4(), event_time=datetime.now(timezone.utc), user_id=VIEWER, item_id=ItemId(item),
+        action=Action.LIKE, source="ui",
+    )  # fmt: skip
 
 
 def test_answers_come_back_as_the_contracts_models(client: RecommenderClient) -> None:
@@ -70,10 +74,10 @@ def test_a_refused_event_is_not_sent_again_and_names_the_field(client: Recommend
     assert service.state.events == []
 
 
-def test_an_event_without_an_id_is_a_mistake(client: RecommenderClient) -> None:
-    event = EventIn(user_id=VIEWER, item_id=ItemId(1), action=Action.LIKE)
-    with pytest.raises(ValueError, match="needs its id"):
-        client.send(event)
+@pytest.mark.parametrize("missing", ["event_id", "event_time"])
+def test_an_event_without_its_id_or_its_time_is_a_mistake(client: RecommenderClient, missing: str) -> None:
+    with pytest.raises(ValueError, match="needs its id and its time"):
+        client.send(a_like().model_copy(update={missing: None}))
 
 
 def test_a_film_that_does_not_exist_is_refused(client: RecommenderClient) -> None:

@@ -51,6 +51,7 @@ def test_a_like_is_sent_with_the_lists_request_id_and_changes_the_list_at_once(
     assert (event.user_id, event.item_id, event.action, event.source) == (42, 7, Action.LIKE, "ui")
     assert event.request_id == service.state.lists[0]
     assert event.event_id is not None
+    assert event.event_time is not None
     assert 7 not in films(app)
     assert app.title[0].value == "Because of 1 like"
     assert [toast.value for toast in app.toast] == ["You like **Blade Runner**"]
