@@ -10,12 +10,13 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from services.consumer.batch import Block, Limits, Rejected
 from services.consumer.breaker import Breaker, longest_run
+from services.consumer.commits import Commits, raise_partition_errors
 from services.consumer.decode import OFFSET, USER, Reason, Stream
 from services.consumer.errors import Remedy, StopError, label_of, remedy_for
 from services.consumer.intake import Intake
 from services.consumer.membership import Membership, Owned, Place
 from services.consumer.metrics import Heartbeat, Metrics
-from services.consumer.patience import GivenUpError, Patience
+from services.consumer.patience import USUAL_SECONDS, GivenUpError, Patience
 from services.consumer.start import Starts
 from services.consumer.worker import Worker
 from services.consumer.writer import Writer
@@ -23,6 +24,9 @@ from services.consumer.writer import Writer
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.05
+COMMIT_POLL_SECONDS = 0.005
+COMMIT_SECONDS = 15.0
+"""After this long without an answer a commit is sent again."""
 _NOT_OURS = {
     KafkaError.ILLEGAL_GENERATION,
     KafkaError.UNKNOWN_MEMBER_ID,
@@ -32,18 +36,11 @@ _NOT_OURS = {
 }
 
 
-def raise_partition_errors(partitions: Sequence[TopicPartition]) -> None:
-    """Raise the first partition's error as KafkaException, if one has any."""
-    for partition in partitions:
-        if partition.error is not None:
-            raise KafkaException(partition.error)
-
-
 class Loop:
     """Moves the records of ``streams`` to ClickHouse until `stop` is called.
 
-    All happens on the thread that calls `run`, save inserts and commits: those run on a worker, so that polling
-    never ends and the group keeps us however long ClickHouse takes.
+    All happens on the thread that calls `run`, save what asks ClickHouse: that runs on a worker, so that polling never
+    ends and the group keeps us however long it takes.
     """
 
     def __init__(
@@ -51,6 +48,7 @@ class Loop:
         consumer: Consumer,
         streams: Sequence[Stream],
         *,
+        commits: Commits,
         starts: Starts,
         writer: Writer,
         breaker: Breaker,
@@ -63,6 +61,7 @@ class Loop:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._consumer = consumer
+        self._commits = commits
         self._topics = [stream.topic for stream in streams]
         self._writer = writer
         self._breaker = breaker
@@ -173,8 +172,7 @@ class Loop:
             if not offsets:
                 return False
             try:
-                done = self._consumer.commit(offsets=offsets, asynchronous=False)
-                raise_partition_errors(done)
+                self._commit_and_wait(offsets)
             except KafkaException as error:
                 self._metrics.commit_failures.inc()
                 if error.args[0].code() not in _NOT_OURS:
@@ -183,11 +181,28 @@ class Loop:
                 return False
             return True
 
-        if not self._patience.call("commit", commit, here=self._in_callback):
+        if not self._patience.call("commit", commit, here=True):
             return
         for block, owned in ours:
             owned.committed_time_ms = block.last_time_ms
             self._metrics.last_committed.labels(block.stream.topic).set(block.last_time_ms / 1000)
+
+    def _commit_and_wait(self, offsets: list[TopicPartition]) -> None:
+        """Return once the broker has taken the offsets. What is polled meanwhile goes to the next blocks."""
+        if self._in_callback:  # there the client answers only this thread
+            raise_partition_errors(self._consumer.commit(offsets=offsets, asynchronous=False))
+            return
+        self._commits.ask(self._consumer, offsets)
+        begin = self._clock()
+        while not self._commits.is_answered:
+            waited = self._clock() - begin
+            if waited > COMMIT_SECONDS:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+            if waited < USUAL_SECONDS and self._intake.room > 1:
+                self._poll(COMMIT_POLL_SECONDS)
+            else:
+                self.wait(COMMIT_POLL_SECONDS)
+        self._commits.raise_error()
 
     def _raise_if_too_much_is_bad(self, block: Block) -> None:
         self._metrics.block_rows.labels(block.stream.topic).observe(len(block))
@@ -231,11 +246,14 @@ class Loop:
                 time.sleep(max(0.0, min(left, POLL_SECONDS)))
             else:
                 self._membership.pause()
-                message = self._consumer.poll(max(0.0, min(left, POLL_SECONDS)))
-                if message is not None:
-                    self._intake.take_in([message])
+                self._poll(max(0.0, min(left, POLL_SECONDS)))
             if until - self._clock() <= 0:
                 return
+
+    def _poll(self, seconds: float) -> None:
+        message = self._consumer.poll(seconds)
+        if message is not None:
+            self._intake.take_in([message])
 
     def resume(self) -> None:
         """Fetch again after `wait`."""

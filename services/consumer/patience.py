@@ -58,7 +58,7 @@ class Patience:
     def call(self, what: str, attempt: Callable[[], T], *, here: bool = False) -> T:
         """Return ``attempt()``, repeated with exponential backoff and jitter while a retry can help.
 
-        With ``here`` it runs on this thread: inside one of its callbacks, Kafka's client answers no other one.
+        With ``here`` it runs on this thread, which alone calls Kafka's client.
         ``attempt`` must be safe to repeat: an earlier try may have worked and only its answer been lost.
 
         Raises:

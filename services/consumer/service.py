@@ -13,6 +13,7 @@ from services.common import clickhouse
 from services.common.kafka import admin, client_config, ensure_topics
 from services.common.waiting import wait_for
 from services.consumer.breaker import Breaker
+from services.consumer.commits import Commits
 from services.consumer.loop import Loop
 from services.consumer.membership import RestartError
 from services.consumer.metrics import Heartbeat, Metrics
@@ -124,10 +125,13 @@ class Service:
 
     def _run_once(self) -> None:
         settings = self._settings
-        consumer = Consumer({**consumer_config(settings), "error_cb": _log_client_error}, logger=client_log)
+        commits = Commits()
+        callbacks = {"error_cb": _log_client_error, "on_commit": commits.on_commit}
+        consumer = Consumer({**consumer_config(settings), **callbacks}, logger=client_log)
         loop = Loop(
             consumer,
             settings.streams,
+            commits=commits,
             starts=Starts(self._make_admin, self._connect, settings.consumer_group),
             writer=Writer(self._connect, self._metrics, refresh_seconds=settings.consumer_erasure_refresh_seconds),
             breaker=Breaker(settings.breaker_limits),
