@@ -103,7 +103,7 @@ def block_of(case: Case, epoch: int, bounds: Slice) -> Block:
     return block
 
 
-@pytest.mark.parametrize("examples", [50, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [30, pytest.param(400, marks=pytest.mark.slow)])
 def test_16_any_order_and_any_redelivery(
     clickhouse_database: str, seed: int, report: Callable[..., None], examples: int
 ) -> None:

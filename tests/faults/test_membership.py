@@ -12,8 +12,8 @@ from tests.faults.proxy import Act, ClickHouseProxy
 from tests.faults.world import PARTITIONS, World
 from tests.support.processes import ServiceProcess, wait_until
 
-SESSION_TIMEOUT = 10
-"""Seconds of silence after which the test broker puts a member out (infra/local/kafka)."""
+SESSION_TIMEOUT = 4
+"""Seconds of silence after which a member is put out."""
 
 
 class CommitsOnlyGoForward:
@@ -40,6 +40,7 @@ def test_06_frozen_past_the_session_timeout(world: World, report: Callable[..., 
     A commit that came through would set the group back behind what the new owner has done.
     """
     world.stop_merges()
+    world.notice_kills_within(SESSION_TIMEOUT)
     proxy = ClickHouseProxy(world.clickhouse.port)
     commits = CommitsOnlyGoForward(world)
     armed = threading.Event()
@@ -94,7 +95,7 @@ def test_06_put_out_and_taken_in_again(world: World, report: Callable[..., None]
 
     The broker would accept its commit now, which would set the group back: only the consumer can know better.
     """
-    world.notice_kills_within(3)
+    world.notice_kills_within(SESSION_TIMEOUT)
     proxy, commits = ClickHouseProxy(world.clickhouse.port), CommitsOnlyGoForward(world)
     armed, away = threading.Event(), threading.Event()
 
@@ -142,6 +143,7 @@ def assignments(consumer: ServiceProcess) -> int:
 def test_07_ten_consumers_join_and_leave(world: World, report: Callable[..., None], at_once: int) -> None:
     """Under load ten come and go, some in order and some killed; there are more members than partitions, at times."""
     world.stop_merges()
+    world.notice_kills_within(SESSION_TIMEOUT)
     chances = random.Random(world.rng.getrandbits(32))
     commits = CommitsOnlyGoForward(world)
     members: list[ServiceProcess] = []

@@ -129,7 +129,7 @@ def test_12_a_bad_deploy(world: World, report: Callable[..., None]) -> None:
     assert world.missing() == 0
 
 
-@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("killed", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_13_quarantine_not_writable(world: World, report: Callable[..., None], killed: bool) -> None:
     """The bad rows go first: while they cannot be stored, no good row of their block is, and nothing is committed."""
     port = free_port()

@@ -140,7 +140,7 @@ def test_18_erased_and_replayed(world: World, replica: Replica, report: Callable
         world.oracle.erased |= viewers
         world.oracle.bad -= set().union(*(bad_of[viewer] for viewer in viewers))
 
-    consumer = world.consumer()
+    consumer = world.consumer(consumer_erasure_refresh_seconds=1)
     post(300)
     for viewer in VIEWERS:
         for _ in range(LISTS_EACH):
@@ -158,7 +158,7 @@ def test_18_erased_and_replayed(world: World, replica: Replica, report: Callable
     spoil()
     drained(world)
     forget(victims)
-    wait_until(lambda: rows_of(world, victims) == NOTHING, 30, "what was under way is deleted too", 0.2)
+    wait_until(lambda: rows_of(world, victims) == NOTHING, 120, "what was under way is deleted too", 0.2)
     world.assert_equal()
 
     assert consumer.stop() == 0

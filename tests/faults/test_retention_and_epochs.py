@@ -73,7 +73,7 @@ def test_14_retention_overtakes_the_consumer(world: World, report: Callable[...,
     world.assert_equal()
 
 
-@pytest.mark.parametrize("deleted", [0, 200, 301])
+@pytest.mark.parametrize("deleted", [0, pytest.param(200, marks=pytest.mark.slow), 301])
 def test_14_the_groups_offsets_are_lost(world: World, report: Callable[..., None], deleted: int) -> None:
     """Without them it reads again what is left, which changes nothing – unless records that nobody stored are gone."""
     world.stop_merges()
