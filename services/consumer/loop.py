@@ -188,7 +188,10 @@ class Loop:
             self._metrics.last_committed.labels(block.stream.topic).set(block.last_time_ms / 1000)
 
     def _commit_and_wait(self, offsets: list[TopicPartition]) -> None:
-        """Return once the broker has taken the offsets. What is polled meanwhile goes to the next blocks."""
+        """Return once the broker has taken the offsets. What is polled meanwhile goes to the next blocks.
+
+        When stopping there are no next blocks, so nothing is polled: it would be delivered again.
+        """
         if self._in_callback:  # there the client answers only this thread
             raise_partition_errors(self._consumer.commit(offsets=offsets, asynchronous=False))
             return
@@ -198,7 +201,7 @@ class Loop:
             waited = self._clock() - begin
             if waited > COMMIT_SECONDS:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-            if waited < USUAL_SECONDS and self._intake.room > 1:
+            if waited < USUAL_SECONDS and self._intake.room > 1 and not self._stopping.is_set():
                 self._poll(COMMIT_POLL_SECONDS)
             else:
                 self.wait(COMMIT_POLL_SECONDS)
