@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import psutil
 
 from infra.local import readiness
 from infra.local.environment import process_environment, service_environment
@@ -127,7 +129,8 @@ class Stack:
             return
         print(f"stack: an earlier supervisord is gone; stopping the {len(orphans)} processes it left", flush=True)
         for process in orphans:
-            process.terminate()
+            with suppress(psutil.NoSuchProcess):  # a child that went with its parent
+                process.terminate()
         kill_remaining(orphans, grace_seconds=15)
 
     def _prepare_files(self, wanted: list[Program]) -> None:
