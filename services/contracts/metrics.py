@@ -82,3 +82,62 @@ MODEL_INFO = Metric("model_info", "gauge", "1 for the model that is served.", ("
 MODEL_TRAINED_TIMESTAMP = Metric("model_trained_timestamp_seconds", "gauge", "When the served model was made.")
 MODEL_RELOADS = Metric("model_reload_total", "counter", "Reloads, by outcome.", ("outcome",))
 MODEL_METRIC = Metric("model_metric", "gauge", "Offline metrics of the served model.", ("name", "split"))
+MODEL_CHAMPION_INFO = Metric("model_champion_info", "gauge", "1 for the registry's champion.", ("version",))
+MODEL_CHAMPION_TRAINED = Metric(
+    "model_champion_trained_timestamp_seconds", "gauge", "When the registry's champion was made."
+)
+MODEL_OFFLINE_METRIC = Metric(
+    "model_offline_metric", "gauge", "Offline metrics of the latest version in the registry.", ("version", "name")
+)
+
+# Recommender, from the stores; `window` is 1h, 1d or 7d. The probe's viewer is left out.
+LISTS_SHOWN = Metric(
+    "recommender_lists_shown", "gauge", "Lists shown within the window.", ("model_version", "variant", "window")
+)
+LISTS_LIKED = Metric(
+    "recommender_lists_liked",
+    "gauge",
+    "Of these, lists with at least one like.",
+    ("model_version", "variant", "window"),
+)
+CTR = Metric(
+    "recommender_ctr_ratio",
+    "gauge",
+    "Share of the lists shown that got a like.",
+    ("model_version", "variant", "window"),
+)
+CATALOGUE_COVERAGE = Metric(
+    "recommender_catalogue_coverage_ratio", "gauge", "Share of the catalogue that was shown.", ("window",)
+)
+NOVELTY = Metric(
+    "recommender_novelty_bits", "gauge", "Mean self-information of the films shown: rarer is higher.", ("window",)
+)
+
+# Probe
+LIKE_TO_LIST_SECONDS = Metric(
+    "like_to_list_seconds", "histogram", "Time from a like until the viewer's list reflects it.", (), LATENCY
+)
+PROBE_ROUNDS = Metric("like_probe_rounds_total", "counter", "Rounds of the probe, by outcome.", ("outcome",))
+
+# Exporter
+DEPENDENCY_UP = Metric("dependency_up", "gauge", "1 when the exporter could read it last time.", ("dependency",))
+EXPORTER_COLLECT_SECONDS = Metric("exporter_collect_seconds", "gauge", "Time of the last collection.", ("part",))
+EXPORTER_LAST_SUCCESS = Metric(
+    "exporter_last_success_timestamp_seconds", "gauge", "When a part was last collected without error.", ("part",)
+)
+
+# The nightly run, as the trainer's steps record themselves in PostgreSQL
+STEP_LAST_SUCCESS = Metric(
+    "trainer_step_last_success_timestamp_seconds", "gauge", "When a step last ended with status 0.", ("step",)
+)
+STEP_LAST_DURATION = Metric("trainer_step_last_duration_seconds", "gauge", "How long its last run took.", ("step",))
+STEP_LAST_STATUS = Metric("trainer_step_last_exit_status", "gauge", "The exit status of its last run.", ("step",))
+
+# Demo
+UI_API_SECONDS = Metric(
+    "ui_api_request_seconds",
+    "histogram",
+    "Time of a call to the API, as the demo sees it.",
+    ("route", "outcome"),
+    LATENCY,
+)
