@@ -72,6 +72,10 @@ class Writer:
         if self._erased_at is None or now - self._erased_at >= self._refresh_seconds:
             self._erased, self._erased_at = self._do(_erased_users), now
         erased = self._erased
+        if not any(row[USER] in erased for row in block.rows) and not any(
+            bad.user_id in erased for bad in block.rejected
+        ):
+            return Sorted(replace(block, rejected=[]), block.rejected, [])
         kept = [(row, record) for row, record in zip(block.rows, block.records, strict=True) if row[USER] not in erased]
         rejected = [bad for bad in block.rejected if bad.user_id not in erased]
         gone = [row[OFFSET] for row in block.rows if row[USER] in erased]
