@@ -33,7 +33,7 @@ class ConsumerSettings(KafkaSettings, ClickHouseSettings, LogSettings):
     consumer_block_bytes: int = Field(default=16 * 2**20, ge=1, description="…or this much memory…")
     consumer_block_seconds: float = Field(default=0.3, gt=0, description="…or this long after its first record.")
     consumer_held_rows: int = Field(
-        default=20_000, ge=1, description="All blocks are sealed when together they hold this many records."
+        default=40_000, ge=1, description="All blocks are sealed when together they hold this many records."
     )
     consumer_insert_timeout_seconds: int = Field(default=60, ge=1, description="An insert that takes longer failed.")
     consumer_revoke_seconds: float = Field(
