@@ -1,7 +1,11 @@
-"""From polled messages to blocks, each partition in the order of its offsets, without a hole of our own making."""
+"""From polled messages to blocks, each partition in the order of its offsets, without a hole of our own making.
+
+Messages wait here as they were polled until a block has room for them, so that no block outgrows its limit, and so that
+the next ones can be decoded while ClickHouse works on the last.
+"""
 
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 
 from confluent_kafka import KafkaError, Message
@@ -42,37 +46,62 @@ class Intake:
         self._limits = limits
         self._held_rows = held_rows
         self._clock = clock
+        self._polled: deque[Message] = deque()
         self._blocks: dict[Place, Block] = {}
         self.taken = 0
         """Records taken in so far; a redelivery counts again."""
 
     @property
-    def room(self) -> int:
-        """How many more records may be held, at least 1."""
-        return max(1, self._held_rows - sum(map(len, self._blocks.values())))
+    def is_waited_for(self) -> bool:
+        """Whether messages wait to be taken in."""
+        return bool(self._polled)
 
-    def take_in(self, messages: Iterable[Message]) -> None:
-        """Decode messages into the open blocks.
+    @property
+    def is_holding(self) -> bool:
+        """Whether anything is held that is not stored."""
+        return bool(self._polled or self._blocks)
+
+    @property
+    def room(self) -> int:
+        """How many more messages may be offered; 0 when as many are held as may be."""
+        return max(0, self._held_rows - len(self._polled) - sum(map(len, self._blocks.values())))
+
+    def offer(self, messages: Iterable[Message]) -> None:
+        """Keep messages in the order in which they were polled, behind those that wait already.
 
         Raises:
             GapError: the broker no longer has the records that come next.
-            RestartError: the client is beyond repair, or a topic was made anew.
+            RestartError: the client is beyond repair.
         """
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._on_error(error, message)
+            else:
+                self._polled.append(message)
+
+    def take_in(self, at_most: int | None = None) -> bool:
+        """Decode waiting messages into the open blocks, until one is due; return whether any was taken."""
         now = self._clock()
+        left = len(self._polled) if at_most is None else min(at_most, len(self._polled))
         taken: Counter[str] = Counter()
         try:
-            for message in messages:
-                error = message.error()
-                if error is not None:
-                    self._on_error(error, message)
-                elif self._take(record := record_of(message), now):
+            while left and self._polled:
+                left -= 1
+                record = record_of(self._polled[0])
+                block = self._blocks.get((record.topic, record.partition))
+                if block is not None and block.is_due(self._limits, now):
+                    break
+                self._polled.popleft()
+                if self._take(record, block, now):
                     taken[record.topic] += 1
         finally:
             self.taken += taken.total()
-            for topic, count in taken.items():  # once per poll: a labelled metric costs as much as decoding a field
+            for topic, count in taken.items():  # once per call: a labelled metric costs as much as decoding a field
                 self._metrics.consumed.labels(topic).inc(count)
+        return bool(taken)
 
-    def _take(self, record: Record, now: float) -> bool:
+    def _take(self, record: Record, block: Block | None, now: float) -> bool:
         """Add the record to its partition's block; return whether it was one for us."""
         place = (record.topic, record.partition)
         owned = self._membership.owned.get(place)
@@ -81,7 +110,6 @@ class Intake:
         if record.offset > owned.next and not self._is_hole_real(place, record.offset):
             return False
         owned.next = record.offset + 1
-        block = self._blocks.get(place)
         if block is None:
             self._blocks[place] = open_block(self._streams[record.topic], owned.topic.epoch, record, now)
         else:
@@ -94,6 +122,7 @@ class Intake:
         if owned.sought != owned.next:
             owned.sought = owned.next
             log.warning("%s/%d: %d came where %d was next; fetching again", *place, offset, owned.next)
+            self._forget_polled([place])
             self._membership.go_back(place)
             return False
         # Only a transaction's markers or compaction make such holes, and our topics have neither.
@@ -113,6 +142,15 @@ class Intake:
         else:
             log.warning("Kafka: %s", error)
 
+    def _forget_polled(self, places: Iterable[Place]) -> None:
+        gone = set(places)
+        self._polled = deque(m for m in self._polled if (m.topic(), m.partition()) not in gone)
+
+    def drop(self, places: Iterable[Place]) -> None:
+        """Forget all that is held of these partitions."""
+        self._forget_polled(places)
+        self.of(places)
+
     def due(self) -> list[Block]:
         """Take out the blocks that have reached a limit; all of them when together they hold too much."""
         blocks = self._blocks.values()
@@ -122,7 +160,7 @@ class Intake:
         return self.of([block.place for block in blocks if block.is_due(self._limits, now)])
 
     def all(self) -> list[Block]:
-        """Take out everything."""
+        """Take out every block."""
         return self.of(list(self._blocks))
 
     def of(self, places: Iterable[Place]) -> list[Block]:

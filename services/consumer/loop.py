@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.05
 COMMIT_POLL_SECONDS = 0.005
+AT_ONCE = 100
+"""Messages decoded before looking up again: about a millisecond."""
 COMMIT_SECONDS = 15.0
 """After this long without an answer a commit is sent again."""
 _NOT_OURS = {
@@ -105,10 +107,14 @@ class Loop:
         try:
             while not self._stopping.is_set():
                 self._heartbeat.beat()
-                self._intake.take_in(self._consumer.consume(self._intake.room, POLL_SECONDS))
+                if not self._intake.is_waited_for:
+                    self._intake.offer(self._consumer.consume(self._intake.room, POLL_SECONDS))
+                self._intake.take_in()
                 self._raise_failure()
                 self._settle(self._intake.due())
-            self._settle(self._intake.all())
+            while self._intake.is_holding:
+                self._intake.take_in()
+                self._settle(self._intake.all())
             self._raise_failure()
         except GivenUpError:
             log.warning("stopped before everything was stored; what is left will be redelivered")
@@ -201,8 +207,8 @@ class Loop:
             waited = self._clock() - begin
             if waited > COMMIT_SECONDS:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-            if waited < USUAL_SECONDS and self._intake.room > 1 and not self._stopping.is_set():
-                self._poll(COMMIT_POLL_SECONDS)
+            if waited < USUAL_SECONDS and self._intake.room and not self._stopping.is_set():
+                self._poll(0 if self.work_ahead() else COMMIT_POLL_SECONDS)
             else:
                 self.wait(COMMIT_POLL_SECONDS)
         self._commits.raise_error()
@@ -216,6 +222,7 @@ class Loop:
     def _drain(self, places: list[Place]) -> None:
         """Store and commit what we hold of partitions that go to somebody else, within the budget; else forget it."""
         blocks = self._intake.of(places)
+        self._intake.drop(places)
         if self._settling or self._closing or self._failure is not None:
             log.info("revoked while blocks were being stored; the new owner repeats them")
             return
@@ -228,7 +235,11 @@ class Loop:
             self._in_callback, self._deadline = False, None
 
     def _drop(self, places: list[Place]) -> None:
-        self._intake.of(places)
+        self._intake.drop(places)
+
+    def work_ahead(self) -> bool:
+        """Decode a little of what was polled already; return whether there was something to do."""
+        return not self._in_callback and self._intake.take_in(AT_ONCE)
 
     def wait(self, seconds: float) -> None:
         """Wait with all partitions paused, polling Kafka so that the group keeps us.
@@ -256,7 +267,7 @@ class Loop:
     def _poll(self, seconds: float) -> None:
         message = self._consumer.poll(seconds)
         if message is not None:
-            self._intake.take_in([message])
+            self._intake.offer([message])
 
     def resume(self) -> None:
         """Fetch again after `wait`."""

@@ -35,6 +35,9 @@ class Waiting(Protocol):
             GivenUpError: the time that storing may take is over.
         """
 
+    def work_ahead(self) -> bool:
+        """Do a millisecond's work that is at hand; return whether there was any."""
+
     def resume(self) -> None:
         """Undo the pausing."""
 
@@ -99,6 +102,8 @@ class Patience:
     def _in_background(self, attempt: Callable[[], T]) -> T:
         future: Future[T] = self._worker.submit(attempt)
         deadline = time.monotonic() + USUAL_SECONDS
+        while not future.done() and time.monotonic() < deadline and self._waiting.work_ahead():
+            pass
         while True:
             try:
                 return future.result(max(0.0, deadline - time.monotonic()) if not future.done() else None)

@@ -30,7 +30,7 @@ class ConsumerSettings(KafkaSettings, ClickHouseSettings, LogSettings):
 
     consumer_metrics_port: int = Field(default=9101, ge=0, le=65535, description="/metrics and /health; 0: off.")
     consumer_block_rows: int = Field(default=10_000, ge=1, description="A block is sealed at this many records…")
-    consumer_block_bytes: int = Field(default=16 * 2**20, ge=1, description="…or this much memory…")
+    consumer_block_bytes: int = Field(default=32 * 2**20, ge=1, description="…or this much memory…")
     consumer_block_seconds: float = Field(default=0.3, gt=0, description="…or this long after its first record.")
     consumer_held_rows: int = Field(
         default=40_000, ge=1, description="All blocks are sealed when together they hold this many records."

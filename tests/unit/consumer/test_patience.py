@@ -21,6 +21,9 @@ class Waits:
         if len(self.seconds) > self._patience:
             raise GivenUpError
 
+    def work_ahead(self) -> bool:
+        return False
+
     def resume(self) -> None:
         self.resumed += 1
 

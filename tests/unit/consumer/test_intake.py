@@ -1,0 +1,129 @@
+"""Messages become blocks in order, no block outgrows its limit, and no hole is taken for real before a second look."""
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import pytest
+from confluent_kafka import Message
+from prometheus_client import CollectorRegistry
+
+from services.common.kafka import TopicIdentity
+from services.consumer.batch import Limits
+from services.consumer.decode import OFFSET, events_stream
+from services.consumer.intake import Intake
+from services.consumer.membership import Owned, Place
+from services.consumer.metrics import Metrics
+from services.contracts.events import Event
+
+TOPIC = TopicIdentity("events", "an incarnation", (0, 1))
+HELD_ROWS = 30
+VALUE = (
+    Event.model_validate(
+        {"event_id": UUID(int=1), "user_id": 1, "item_id": 2, "action": "like", "event_time": "2026-11-01T12:00:00Z"}
+    )
+    .model_dump_json()
+    .encode()
+)
+
+
+class FakeMembership:
+    """Owns both partitions from offset 0; remembers where it was sent back to."""
+
+    def __init__(self) -> None:
+        self.owned: dict[Place, Owned] = {("events", p): Owned(TOPIC, 0) for p in TOPIC.partitions}
+        self.went_back: list[tuple[Place, int]] = []
+
+    def go_back(self, place: Place) -> None:
+        self.went_back.append((place, self.owned[place].next))
+
+
+@dataclass
+class World:
+    """An intake whose clock stands still until it is moved."""
+
+    now: float = 0.0
+    membership: FakeMembership = field(default_factory=FakeMembership)
+
+    def __post_init__(self) -> None:
+        self.intake = Intake(
+            [events_stream("events")],
+            self.membership,  # type: ignore[arg-type]
+            Metrics(CollectorRegistry()),
+            limits=Limits(rows=10, bytes=2**20, seconds=1),
+            held_rows=HELD_ROWS,
+            clock=lambda: self.now,
+        )
+
+    def polled(self, *offsets: int, partition: int = 0) -> None:
+        """Offer messages with these offsets."""
+        self.intake.offer(
+            Message(topic="events", partition=partition, offset=offset, key=b"1", value=VALUE, timestamp=(1, 1_000))
+            for offset in offsets
+        )
+
+    def stored(self) -> dict[int, list[int]]:
+        """Take out what is held; return its offsets by partition."""
+        return {block.partition: [row[OFFSET] for row in block.rows] for block in self.intake.all()}
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_block_is_sealed_at_exactly_its_limit_and_the_rest_waits(world: World) -> None:
+    world.polled(*range(25))
+    sizes = []
+    while world.intake.is_holding:
+        world.intake.take_in()
+        sizes.append([len(block) for block in world.intake.due() or world.intake.all()])
+    assert sizes == [[10], [10], [5]]
+
+
+def test_a_block_that_is_old_enough_takes_no_more(world: World) -> None:
+    world.polled(0, 1)
+    world.intake.take_in()
+    world.now = 1.0
+    world.polled(2)
+    assert not world.intake.take_in()
+    assert [len(block) for block in world.intake.due()] == [2]
+    assert world.intake.take_in()
+    assert world.stored() == {0: [2]}
+
+
+def test_room_counts_what_waits_and_what_is_held(world: World) -> None:
+    assert world.intake.room == HELD_ROWS
+    world.polled(*range(15))
+    world.intake.take_in()
+    assert world.intake.room == HELD_ROWS - 15
+    world.polled(*range(15, 40))
+    assert world.intake.room == 0
+
+
+def test_a_hole_is_fetched_again_with_all_that_came_after_it(world: World) -> None:
+    world.polled(0, 1, 3, 4, 5)
+    world.polled(0, partition=1)
+    world.intake.take_in()
+    assert world.membership.went_back == [(("events", 0), 2)]
+    world.polled(2, 3, 4, 5)
+    world.intake.take_in()
+    assert world.stored() == {0: [0, 1, 2, 3, 4, 5], 1: [0]}
+
+
+def test_a_hole_that_is_still_there_is_real(world: World) -> None:
+    world.polled(0, 3)
+    world.intake.take_in()
+    world.polled(3, 4)
+    world.intake.take_in()
+    assert world.stored() == {0: [0, 3, 4]}
+    assert len(world.membership.went_back) == 1
+
+
+def test_nothing_is_kept_of_a_partition_that_is_dropped(world: World) -> None:
+    world.polled(*range(12))
+    world.polled(0, partition=1)
+    world.intake.take_in()
+    world.intake.drop([("events", 0)])
+    world.intake.take_in()
+    assert world.stored() == {1: [0]}
+    assert not world.intake.is_holding
