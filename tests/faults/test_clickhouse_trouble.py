@@ -68,7 +68,7 @@ def rss(process: ServiceProcess) -> int:
 
 @pytest.mark.parametrize(
     ("blow", "seconds"),
-    [("killed", 20), ("frozen", 12), pytest.param("killed", 180, marks=pytest.mark.slow)],
+    [("killed", 10), ("frozen", 8), pytest.param("killed", 180, marks=pytest.mark.slow)],
 )
 def test_09_away(clickhouse_world: World, report: Callable[..., None], blow: str, seconds: float) -> None:
     """Away for minutes under 2,000 events/s, with the settings of production: memory flat, no rebalance, then drained.
@@ -166,7 +166,9 @@ def test_10_overloaded(world: World, report: Callable[..., None], trouble: str) 
     world.assert_equal()
 
 
-@pytest.mark.parametrize("status", ["password rotated", 403, pytest.param(401, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "status", ["password rotated", *(pytest.param(status, marks=pytest.mark.slow) for status in (401, 403))]
+)
 def test_11_refused(clickhouse_world: World, report: Callable[..., None], status: str | int) -> None:
     """Credentials are refused by ClickHouse, or by whatever stands before it: nothing skipped, an alarm, and patience.
 

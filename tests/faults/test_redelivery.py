@@ -44,21 +44,24 @@ def test_03_replies_are_lost(world: World, proxy: ClickHouseProxy, report: Calla
         world.assert_equal()
 
 
-def test_03_reply_lost_and_consumer_killed(world: World, proxy: ClickHouseProxy, report: Callable[..., None]) -> None:
+@pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_03_reply_lost_and_consumer_killed(
+    world: World, proxy: ClickHouseProxy, report: Callable[..., None], kills: int
+) -> None:
     """The next consumer knows nothing of the insert that landed, and cuts its blocks elsewhere."""
     world.stop_merges()
     with proxy.running():
-        for kill in range(2):
+        for kill in range(kills):
             acts = [Act.LOSE_REPLY]
             proxy.decide = lambda _token, acts=acts: acts.pop() if acts else Act.LOSE_REQUEST  # type: ignore[misc]
             consumer = world.consumer(url=proxied(world, proxy), consumer_block_rows=150 + 70 * kill)
             world.produce(world.rng.randint(300, 500))
             wait_until(lambda acts=acts: not acts, 30, "an insert has landed")  # type: ignore[misc]
             consumer.kill9()
-        world.consumer(consumer_block_rows=90)
+        world.consumer(consumer_block_rows=20)
         world.wait_drained()
     copies = world.redelivered()
-    report(events=world.oracle.acknowledged, kills=2, redeliveries=copies)
+    report(events=world.oracle.acknowledged, kills=kills, redeliveries=copies)
     assert copies > 0, "nothing was written twice: the test has shown nothing"
     world.assert_equal()
 
