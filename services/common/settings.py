@@ -63,3 +63,9 @@ class LogSettings(Settings):
     """How to log."""
 
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+
+class MetricsSettings(Settings):
+    """Where a process without an API of its own shows its metrics."""
+
+    metrics_host: str = Field(default="127.0.0.1", description="The address of /metrics and /health; 0.0.0.0: all.")

@@ -8,12 +8,13 @@ from datetime import datetime, timezone
 from confluent_kafka import Producer
 
 from services.common import audit, kafka
+from services.common.metrics_server import Heartbeat, serve
 from services.common.telemetry import configure_logging
 from services.consumer.bootstrap import bootstrap
 from services.consumer.breaker import BreakerOpenError
 from services.consumer.decode import Reason
 from services.consumer.errors import StopError
-from services.consumer.metrics import Heartbeat, Metrics, serve
+from services.consumer.metrics import Metrics
 from services.consumer.replay import replay
 from services.consumer.service import Service, connect
 from services.consumer.settings import ConsumerSettings
@@ -64,7 +65,7 @@ def main() -> int:
 def _run(settings: ConsumerSettings) -> int:
     metrics, heartbeat = Metrics(), Heartbeat()
     if settings.consumer_metrics_port:
-        serve(metrics, heartbeat, settings.consumer_metrics_port)
+        serve(metrics.registry, heartbeat, settings.metrics_host, settings.consumer_metrics_port)
     service = Service(settings, metrics, heartbeat)
     service.stop_on_signals()
     service.run()

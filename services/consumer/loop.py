@@ -8,6 +8,7 @@ from functools import partial
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from services.common.metrics_server import Heartbeat
 from services.consumer.batch import Block, Limits, Rejected
 from services.consumer.breaker import Breaker, longest_run
 from services.consumer.commits import Commits, raise_partition_errors
@@ -15,7 +16,7 @@ from services.consumer.decode import OFFSET, USER, Reason, Stream
 from services.consumer.errors import Remedy, StopError, label_of, remedy_for
 from services.consumer.intake import Intake
 from services.consumer.membership import Membership, Owned, Place
-from services.consumer.metrics import Heartbeat, Metrics
+from services.consumer.metrics import Metrics
 from services.consumer.patience import USUAL_SECONDS, GivenUpError, Patience
 from services.consumer.start import Starts
 from services.consumer.worker import Worker

@@ -11,12 +11,13 @@ from confluent_kafka.admin import AdminClient
 
 from services.common import clickhouse
 from services.common.kafka import admin, client_config, ensure_topics
+from services.common.metrics_server import Heartbeat
 from services.common.waiting import wait_for
 from services.consumer.breaker import Breaker
 from services.consumer.commits import Commits
 from services.consumer.loop import Loop
 from services.consumer.membership import RestartError
-from services.consumer.metrics import Heartbeat, Metrics
+from services.consumer.metrics import Metrics
 from services.consumer.settings import ConsumerSettings
 from services.consumer.start import Starts
 from services.consumer.watch import Watch

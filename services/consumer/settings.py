@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from services.common.kafka import TopicSpec
-from services.common.settings import ClickHouseSettings, KafkaSettings, LogSettings
+from services.common.settings import ClickHouseSettings, KafkaSettings, LogSettings, MetricsSettings
 from services.consumer.batch import Limits
 from services.consumer.breaker import BreakerLimits
 from services.consumer.decode import Stream, events_stream, impressions_stream
@@ -12,7 +12,7 @@ from services.contracts.topics import CONSUMER_GROUP, EVENTS_TOPIC, IMPRESSIONS_
 HOUR_MS = 3_600_000
 
 
-class ConsumerSettings(KafkaSettings, ClickHouseSettings, LogSettings):
+class ConsumerSettings(KafkaSettings, ClickHouseSettings, MetricsSettings, LogSettings):
     """Environment variables of ``python -m services.consumer``."""
 
     consumer_group: str = Field(default=CONSUMER_GROUP, description="The group whose offsets say what is stored.")
