@@ -55,7 +55,7 @@ format: setup ## let ruff format and sort the code
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-test: lint browser ## lint, types and all tests but the long ones
+test: lint tools ## lint, types and all tests but the long ones
 	.venv/bin/python -m pytest -m 'not slow' --durations=15
 
 faults: setup ## the fault tests of the stream's guarantee, all of them
@@ -76,6 +76,6 @@ lock: setup ## write the lock files anew from infra/requirements/*.in
 	  ../../.venv/bin/uv pip compile --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header --no-annotate $$name.in -o $$name.txt; done
 
-.PHONY: browser
-browser: setup
-	@.venv/bin/python -m tests.support.install_browser
+.PHONY: tools
+tools: setup
+	@.venv/bin/python -m tests.support.tools
