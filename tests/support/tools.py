@@ -43,7 +43,7 @@ class GoTool:
 
 GO_TOOLS = (
     GoTool("statsd_exporter", "github.com/prometheus/statsd_exporter@v0.31.0"),
-    GoTool("kustomize", "sigs.k8s.io/kustomize/kustomize/v5@v5.8.3"),
+    GoTool("kustomize", "sigs.k8s.io/kustomize/kustomize/v5@v5.8.2"),
 )
 
 
@@ -123,7 +123,7 @@ def _go_tools(say: Callable[[str], None]) -> None:
         with tempfile.TemporaryDirectory() as name:
             built = Path(name) / one.name
             if one.is_ours:
-                _run("go", "build", "-o", str(built), ".", cwd=ROOT / one.source)
+                _run("go", "build", "-buildvcs=false", "-o", str(built), ".", cwd=ROOT / one.source)
             else:
                 _run("go", "install", one.source, env={"GOBIN": name})
             _place(built)
