@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.tools import TOOLS, tool_path
+from infra.local.tools import TOOLS, with_tools
 from tests.support.processes import ROOT
 
 HINT = "python -m tests.support.tools"
@@ -53,7 +53,8 @@ class ToolError(RuntimeError):
 
 def tool(name: str) -> Path | None:
     """The program of that name: the one got here, else the one on the PATH, else None."""
-    return tool_path(name)
+    found = shutil.which(name, path=with_tools(os.environ.get("PATH", os.defpath)))
+    return Path(found) if found else None
 
 
 def require_tool(name: str) -> str:
