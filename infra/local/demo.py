@@ -22,6 +22,7 @@ from infra.local.environment import service_environment
 from infra.local.loop import Addresses, LoopError, prove, until
 from infra.local.programs import STORES
 from infra.local.settings import ROOT, StackSettings
+from infra.local.stack import Stack
 from services.contracts.tables import MODEL_VERSIONS
 
 
@@ -66,8 +67,11 @@ def main() -> int:
         "REST API": f"{addresses.inference}/docs",
         "Airflow": addresses.airflow,
     }
+    prometheus = Stack(settings, os.environ).programs.get("prometheus")
+    if prometheus:
+        urls["Prometheus"] = prometheus.address
     for name, url in urls.items():
-        console.print(f"  {name:9} {url}", markup=False)
+        console.print(f"  {name:10} {url}", markup=False)
     console.print("  Airflow's user is admin, its password AIRFLOW_ADMIN_PASSWORD in .env", markup=False)
     return 0
 

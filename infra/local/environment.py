@@ -45,8 +45,9 @@ def service_environment(settings: StackSettings, shell: Mapping[str, str] = os.e
     }
 
 
-def airflow_environment(settings: StackSettings, path: str) -> dict[str, str]:
-    """What `airflow standalone` needs beside that; no secrets. `path` is the PATH to put Airflow's programs before."""
+def airflow_environment(settings: StackSettings, path: str, *, statsd: bool) -> dict[str, str]:
+    """What `airflow standalone` needs beside that; no secrets. `path` is the PATH to put Airflow's programs before;
+    `statsd` says whether there is an exporter to send metrics to."""
     url = f"http://127.0.0.1:{settings.airflow_port}"
     return {
         # standalone starts its parts as plain `airflow …`.
@@ -68,6 +69,19 @@ def airflow_environment(settings: StackSettings, path: str) -> dict[str, str]:
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "15",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
         "NO_COLOR": "1",
+        **(_airflow_metrics(settings) if statsd else {}),
+    }
+
+
+def _airflow_metrics(settings: StackSettings) -> dict[str, str]:
+    return {
+        "AIRFLOW__METRICS__STATSD_ON": "True",
+        "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
+        "AIRFLOW__METRICS__STATSD_PORT": str(settings.statsd_port),
+        "AIRFLOW__METRICS__STATSD_PREFIX": "airflow",
+        # Ids as tags, which the exporter turns into labels, and not once more inside the names.
+        "AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED": "True",
+        "AIRFLOW__METRICS__LEGACY_NAMES_ON": "False",
     }
 
 

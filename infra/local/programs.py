@@ -1,16 +1,22 @@
 """The stack's programs: what each is started with, where it listens, how it is stopped."""
 
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from infra.local.environment import airflow_environment
 from infra.local.kafka.jars import jars_folder, java_and_maven
+from infra.local.prometheus import STATSD_MAPPING
 from infra.local.settings import StackSettings
 from services.contracts.topics import EVENTS_TOPIC, IMPRESSIONS_TOPIC
 
 STORES = ("kafka", "clickhouse", "postgres")
 """Stopped last: the others still write to them on their way out."""
+
+
+ONE_CORE = {"GOMAXPROCS": "1"}
+"""Go's own programs would take every core for a moment; the others need them more."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +34,10 @@ class Program:
 
 
 def programs(settings: StackSettings, path: str) -> dict[str, Program]:
-    """Every program that this machine runs, by name; those given by address are left out. `path` is the PATH."""
+    """Every program that this machine runs, by name; those given by address are left out, and so are Prometheus and
+    the StatsD exporter when they are not on `path`, the PATH."""
     state = str(settings.state)
+    statsd_exporter = _statsd_exporter(settings, path)
     url = "http://127.0.0.1"
     all_programs = [
         _kafka(settings),
@@ -81,10 +89,12 @@ def programs(settings: StackSettings, path: str) -> dict[str, Program]:
             # standalone stops its four parts on INT and on nothing else.
             stop_signal="INT",
             stop_seconds=40,
-            environment=airflow_environment(settings, path),
+            environment=airflow_environment(settings, path, statsd=statsd_exporter is not None),
         ),
+        statsd_exporter,
+        _prometheus(settings, path),
     ]  # fmt: skip
-    return {program.name: program for program in all_programs if program.name not in settings.external}
+    return {program.name: program for program in all_programs if program and program.name not in settings.external}
 
 
 def _kafka(settings: StackSettings) -> Program:
@@ -99,6 +109,38 @@ def _kafka(settings: StackSettings) -> Program:
         return Program("kafka", argv, settings.own_kafka, ports, stop_seconds=30)
     mock = (*argv, "--mock", f"--topic={EVENTS_TOPIC}:4", f"--topic={IMPRESSIONS_TOPIC}:2")
     return Program("kafka", mock, settings.own_kafka, ports, note="IN-MEMORY, keeps nothing: java or mvn is missing")
+
+
+def _statsd_exporter(settings: StackSettings, path: str) -> Program | None:
+    binary = shutil.which("statsd_exporter", path=path)
+    if binary is None:
+        return None
+    address = f"127.0.0.1:{settings.statsd_exporter_port}"
+    return Program(
+        "statsd-exporter",
+        (binary, f"--statsd.mapping-config={settings.root / STATSD_MAPPING}", f"--web.listen-address={address}",
+         f"--statsd.listen-udp=127.0.0.1:{settings.statsd_port}", "--statsd.listen-tcp=", "--log.level=warn"),
+        f"http://{address}/metrics",
+        {"STATSD_EXPORTER_PORT": settings.statsd_exporter_port},
+        environment=ONE_CORE,
+    )  # fmt: skip
+
+
+def _prometheus(settings: StackSettings, path: str) -> Program | None:
+    binary = shutil.which("prometheus", path=path)
+    if binary is None:
+        return None
+    folder = settings.state / "prometheus"
+    address = f"127.0.0.1:{settings.prometheus_port}"
+    return Program(
+        "prometheus",
+        (binary, f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}",
+         "--storage.tsdb.retention.time=15d", "--storage.tsdb.retention.size=1GB", f"--web.listen-address={address}"),
+        f"http://{address}",
+        {"PROMETHEUS_PORT": settings.prometheus_port},
+        stop_seconds=30,
+        environment=ONE_CORE,
+    )  # fmt: skip
 
 
 def _module(module: str, *args: str) -> tuple[str, ...]:

@@ -23,6 +23,8 @@ def checks(settings: StackSettings) -> dict[str, Callable[[], bool]]:
         "postgres": lambda: postgres_answers(settings.postgres),
         # Alive, not ready: before the first training there is no model to be ready with.
         "inference": lambda: bool(http_body(f"{local}:{settings.inference_port}/health/live")),
+        "statsd-exporter": lambda: http_body(f"{local}:{settings.statsd_exporter_port}/-/ready") != "",
+        "prometheus": lambda: http_body(f"{local}:{settings.prometheus_port}/-/ready") != "",
         "ui": lambda: http_body(f"{local}:{settings.ui_port}/_stcore/health").startswith("ok"),
         "airflow": lambda: airflow_is_healthy(f"{local}:{settings.airflow_port}"),
     }

@@ -29,9 +29,14 @@ class StackSettings(BaseSettings):
     inference_port: int = Field(8000, ge=1, le=65535)
     consumer_metrics_port: int = Field(9101, ge=1, le=65535)
     ui_port: int = Field(8501, ge=1, le=65535)
+    prometheus_port: int = Field(9090, ge=1, le=65535)
+    statsd_port: int = Field(9125, ge=1, le=65535)
+    statsd_exporter_port: int = Field(9104, ge=1, le=65535)
     airflow_port: int = Field(8080, ge=1, le=65535)
     airflow_worker_log_port: int = Field(8793, ge=1, le=65535)
     airflow_triggerer_log_port: int = Field(8794, ge=1, le=65535)
+
+    prometheus_interval_seconds: int = Field(5, ge=1)
 
     postgres_password: SecretStr
     admin_api_key: SecretStr

@@ -19,8 +19,10 @@ from infra.local.kafka.jars import JarsUnavailableError, ensure_jars, java_and_m
 from infra.local.leftovers import kill_remaining, stack_processes
 from infra.local.ports import taken_ports
 from infra.local.programs import STORES, Program, programs
+from infra.local.prometheus import configuration_text
 from infra.local.settings import StackSettings
 from infra.local.supervisor import ProgramRefusedError, Supervisor, config_text
+from infra.local.tools import with_tools
 
 
 class StackError(RuntimeError):
@@ -33,7 +35,7 @@ class Stack:
     def __init__(self, settings: StackSettings, environment: Mapping[str, str]) -> None:
         self.settings = settings
         self.state = settings.state
-        self.programs = programs(settings, environment.get("PATH", os.defpath))
+        self.programs = programs(settings, with_tools(environment.get("PATH", os.defpath)))
         self.supervisor = Supervisor(self.state)
         self._environment = process_environment(settings, environment)
 
@@ -134,7 +136,7 @@ class Stack:
         kill_remaining(orphans, grace_seconds=15)
 
     def _prepare_files(self, wanted: list[Program]) -> None:
-        for folder in ("logs", "models", "runs", "airflow"):
+        for folder in ("logs", "models", "runs", "airflow", "prometheus"):
             (self.state / folder).mkdir(exist_ok=True)
         _, mvn = java_and_maven()
         if any(program.name == "kafka" and "--mock" not in program.argv for program in wanted):
@@ -145,6 +147,7 @@ class Stack:
                 raise StackError(str(error)) from error
         passwords = {"admin": self.settings.airflow_admin_password.get_secret_value()}
         _write_private(self.state / "airflow" / "passwords.json", json.dumps(passwords) + "\n")
+        (self.state / "prometheus" / "prometheus.yml").write_text(configuration_text(self.settings, self.programs))
         _write_private(self.state / "supervisord.conf", self._config)
         self._digest_file.write_text(self._digest())
 
@@ -175,7 +178,7 @@ class Stack:
                 if state.is_running and (check is None or check()):
                     waited = time.monotonic() - start
                     note = f"  ({program.note})" if program.note else ""
-                    print(f"  {name:<11} ready after {waited:5.1f} s   {program.address}{note}", flush=True)
+                    print(f"  {name:<15} ready after {waited:5.1f} s   {program.address}{note}", flush=True)
                     del pending[name]
             if waited > timeout_seconds:
                 logs = ", ".join(str(self.log_file(name)) for name in pending)

@@ -85,11 +85,35 @@ def test_a_secret_has_no_default() -> None:
 def test_a_service_given_by_address_is_used_as_it_is_and_not_started() -> None:
     settings = _settings(kafka_bootstrap_servers="broker:9092", postgres_dsn="postgresql://u:p@db/x")
 
-    assert set(programs(settings, "/bin")) == {"clickhouse", "inference", "consumer", "ui", "airflow"}
+    assert set(programs(settings, "/nowhere")) == {"clickhouse", "inference", "consumer", "ui", "airflow"}
     environment = service_environment(settings)
     assert environment["KAFKA_BOOTSTRAP_SERVERS"] == "broker:9092"
     assert environment["POSTGRES_DSN"] == "postgresql://u:p@db/x"
     assert environment["CLICKHOUSE_URL"] == "http://default:@127.0.0.1:8123/default"
+
+
+def _executable(path: Path) -> Path:
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_monitoring_runs_where_its_programs_are_found_and_is_left_out_elsewhere(tmp_path: Path) -> None:
+    settings = _settings()
+    without = programs(settings, str(tmp_path))
+    assert not {"prometheus", "statsd-exporter"} & set(without)
+    assert not any("STATSD" in name for name in without["airflow"].environment)
+
+    found = {name: _executable(tmp_path / name) for name in ("prometheus", "statsd_exporter")}
+    both = programs(settings, str(tmp_path))
+
+    assert set(both) - set(without) == {"prometheus", "statsd-exporter"}
+    assert both["prometheus"].argv[0] == str(found["prometheus"])
+    assert both["statsd-exporter"].argv[0] == str(found["statsd_exporter"])
+    airflow = both["airflow"].environment
+    assert airflow["AIRFLOW__METRICS__STATSD_ON"] == "True"
+    sent_to = f"{airflow['AIRFLOW__METRICS__STATSD_HOST']}:{airflow['AIRFLOW__METRICS__STATSD_PORT']}"
+    assert f"--statsd.listen-udp={sent_to}" in both["statsd-exporter"].argv
 
 
 def test_the_stacks_own_address_in_the_environment_does_not_make_it_somebody_elses() -> None:
