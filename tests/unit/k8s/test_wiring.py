@@ -1,0 +1,177 @@
+"""Objects find one another: selectors, ports, targets, references, and what a release needs first."""
+
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+from streamlit.web.server.starlette.starlette_routes import create_health_routes
+
+from services.common import metrics_server
+from services.inference.routes import health
+from services.trainer.__main__ import EXIT_GATE_REFUSED, EXIT_NOT_ENOUGH_DATA, EXIT_USAGE, _parser
+from tests.unit.k8s.cluster import Cluster, Object
+
+SERVING = ("inference", "consumer", "exporter", "probe", "ui")
+DEFAULT_PORTS = {"http": 8123, "https": 8443, "postgresql": 5432}
+
+
+def test_deployments_select_their_own_pods_and_no_others(cluster: Cluster) -> None:
+    deployments = cluster.of("Deployment")
+    assert sorted(d["metadata"]["name"] for d in deployments) == sorted(SERVING)
+    for deployment in deployments:
+        assert [pod.owner for pod in cluster.selected(deployment["spec"]["selector"])] == [deployment]
+
+
+@pytest.mark.parametrize("kind", ["Service", "PodDisruptionBudget"])
+def test_services_and_budgets_mean_the_pods_of_one_deployment(cluster: Cluster, kind: str) -> None:
+    for o in cluster.of(kind):
+        selector = o["spec"]["selector"]
+        (pod,) = cluster.selected(selector if "matchLabels" in selector else {"matchLabels": selector})
+        assert pod.name == o["metadata"]["name"]
+        for port in o["spec"].get("ports", []):
+            assert port["targetPort"] in pod.ports()
+
+
+def test_autoscalers_scale_deployments_that_leave_them_the_number(cluster: Cluster) -> None:
+    (by_cpu,), (by_lag,) = cluster.of("HorizontalPodAutoscaler"), cluster.of("ScaledObject")
+    targets = {by_cpu["spec"]["scaleTargetRef"]["name"], by_lag["spec"]["scaleTargetRef"]["name"]}
+    assert targets == {"inference", "consumer"}
+    for name in targets:
+        deployment = cluster.one("Deployment", name)
+        assert "replicas" not in deployment["spec"], f"{name}: applying it again would undo the autoscaler's work"
+        assert cluster.one("PodDisruptionBudget", name)["spec"]["maxUnavailable"] == 1
+    # Percent of what is requested: without a request there is nothing to compare with.
+    (metric,) = by_cpu["spec"]["metrics"]
+    assert metric["resource"]["name"] in cluster.container("inference").spec["resources"]["requests"]
+
+
+def test_network_policies_mean_pods_and_ports_that_exist(cluster: Cluster) -> None:
+    for policy in cluster.of("NetworkPolicy"):
+        spec, name = policy["spec"], policy["metadata"]["name"]
+        targets = cluster.selected(spec["podSelector"])
+        assert targets, name
+        for rule in spec.get("ingress", []):
+            assert_ports_exist(rule, {port for pod in targets for port in pod.ports()}, name)
+        for rule in [*spec.get("ingress", []), *spec.get("egress", [])]:
+            for peer in [*rule.get("from", []), *rule.get("to", [])]:
+                if "namespaceSelector" not in peer:
+                    peers = cluster.selected(peer["podSelector"])
+                    assert peers, name
+                    if "to" in rule:
+                        assert_ports_exist(rule, {port for pod in peers for port in pod.ports()}, name)
+
+
+def assert_ports_exist(rule: Object, there: set[str], policy: str) -> None:
+    for port in rule["ports"]:
+        assert port["port"] in there, f"{policy}: no pod has a port {port['port']}"
+
+
+def test_who_uses_a_store_may_reach_it(cluster: Cluster) -> None:
+    policy = cluster.one("NetworkPolicy", "to-stores")["spec"]
+    allowed = {
+        number
+        for port in policy["egress"][0]["ports"]
+        for number in range(port["port"], port.get("endPort", port["port"]) + 1)
+    }
+    may = {pod.name for pod in cluster.selected(policy["podSelector"])}
+    need = set()
+    for container in cluster.containers():
+        environment = cluster.environment(container)
+        for name in {"KAFKA_BOOTSTRAP_SERVERS", "CLICKHOUSE_URL", "POSTGRES_DSN"} & set(environment):
+            need.add(container.pod.name)
+            assert ports_of(environment[name]) <= allowed, name
+    assert may == need
+
+
+def ports_of(address: str) -> set[int]:
+    if "://" not in address:
+        return {int(broker.rsplit(":", 1)[1]) for broker in address.split(",")}
+    url = urlsplit(address)
+    return {url.port or DEFAULT_PORTS[url.scheme]}
+
+
+def test_everything_that_a_pod_refers_to_is_there(cluster: Cluster) -> None:
+    for pod in cluster.pods():
+        for kind, name in pod.references():
+            assert cluster.has(kind, name), f"{pod.name}: no {kind} {name}"
+
+
+def test_the_release_job_can_be_applied_before_everything_else(cluster: Cluster) -> None:
+    first = Cluster([o for o in cluster.objects if o["metadata"].get("labels", {}).get("movierecs/phase") == "release"])
+    (job,) = first.pods()
+    assert [c.argv[2:] for c in job.containers()] == [
+        ["services.common.migrations"],
+        ["services.consumer", "bootstrap"],
+    ]
+    for kind, name in job.references():
+        assert first.has(kind, name), f"no {kind} {name}"
+    assert len(first.of("NetworkPolicy")) >= 3
+    assert not first.of("Deployment")
+
+
+@pytest.mark.parametrize("name", SERVING)
+def test_probes_ask_for_what_the_program_answers(cluster: Cluster, name: str) -> None:
+    container = cluster.container(name)
+    probes = {kind: container.spec[kind]["httpGet"] for kind in container.spec if kind.endswith("Probe")}
+    assert "livenessProbe" in probes
+    for probe in probes.values():
+        assert probe["port"] in container.ports()
+        assert answers(name, probe["path"])
+
+
+def answers(name: str, path: str) -> bool:
+    """Whether the program's own server answers a health check there."""
+    match name:
+        case "inference":
+            return path in {getattr(route, "path", None) for route in health.router.routes}
+        case "ui":
+            return path in {getattr(route, "path", None) for route in create_health_routes(cast("Any", None), None)}
+    server = metrics_server.serve(CollectorRegistry(), metrics_server.Heartbeat(), "127.0.0.1", 0)
+    try:
+        return httpx.get(f"http://127.0.0.1:{server.server_port}{path}").text == "ok\n"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_replica_gets_requests_only_when_it_is_ready(cluster: Cluster) -> None:
+    inference = cluster.container("inference").spec
+    assert inference["readinessProbe"]["httpGet"]["path"] == "/health/ready"
+    assert inference["livenessProbe"]["httpGet"]["path"] == "/health/live"
+
+
+def test_prometheus_scrapes_every_program_that_serves_under_its_own_name(cluster: Cluster) -> None:
+    (monitor,) = cluster.of("PodMonitor")
+    ports = {endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]}
+    selected = cluster.selected(monitor["spec"]["selector"])
+    assert {pod.labels[monitor["spec"]["jobLabel"]] for pod in selected if ports & set(pod.ports())} == set(SERVING)
+    allowed = {p["port"] for p in cluster.one("NetworkPolicy", "from-prometheus")["spec"]["ingress"][0]["ports"]}
+    assert allowed == ports
+
+
+@pytest.mark.parametrize("name", ["import-files", "run", "prune", "load", "rollback"])
+def test_the_trainer_understands_its_arguments(cluster: Cluster, name: str) -> None:
+    argv = cluster.container(name).argv
+    assert argv[:3] == ["python", "-m", "services.trainer"]
+    options = _parser().parse_args(argv[3:])
+    assert options.name == name
+
+
+def test_a_run_is_named_after_its_job_and_never_runs_twice_at_once(cluster: Cluster) -> None:
+    trainer = cluster.one("CronJob", "trainer")["spec"]
+    assert trainer["concurrencyPolicy"] == "Forbid"
+    assert trainer["jobTemplate"]["spec"]["podReplacementPolicy"] == "Failed"
+    assert trainer["jobTemplate"]["spec"]["template"]["spec"]["restartPolicy"] == "Never"
+    run = cluster.container("run")
+    (variable,) = [e for e in run.spec["env"] if e["name"] == "RUN_ID"]
+    assert variable["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.labels['batch.kubernetes.io/job-name']"
+    assert run.argv[-2:] == ["--run-id", "$(RUN_ID)"]
+
+
+def test_a_run_is_not_repeated_when_repeating_changes_nothing(cluster: Cluster) -> None:
+    rules = cluster.one("CronJob", "trainer")["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
+    final = {r["onExitCodes"]["containerName"]: r["onExitCodes"]["values"] for r in rules if r["action"] == "FailJob"}
+    assert final == {"run": [EXIT_USAGE, EXIT_GATE_REFUSED, EXIT_NOT_ENOUGH_DATA], "prune": [EXIT_USAGE]}
+    assert rules[0]["action"] == "Ignore", "a drained node comes first: its pod may end with any status"
