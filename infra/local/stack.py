@@ -118,7 +118,10 @@ class Stack:
         if self.supervisor.pid() is None or not self._digest_file.exists():
             return
         if self._digest_file.read_text() != self._digest():
-            raise StackError("the settings have changed since the stack was started: stop it first (`make stop`)")
+            raise StackError(
+                "the settings have changed since the stack was started, or a program that belongs to it has been"
+                " installed: stop it first (`make stop`)"
+            )
 
     def _refuse_taken_ports(self, wanted: list[Program]) -> None:
         taken = taken_ports(wanted)
