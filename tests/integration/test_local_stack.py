@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+import yaml
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 
 from infra.local.kafka.jars import jars_folder
@@ -23,8 +24,10 @@ from infra.local.stack import Stack, StackError
 from infra.local.status import status_table
 from services.common import kafka
 from tests.support.ports import free_port
-from tests.support.processes import ServiceProcess, wait_until
+from tests.support.processes import ROOT, ServiceProcess, wait_until
+from tests.support.prometheus import Prometheus
 from tests.support.services import JARS, KafkaServer, PostgresServer
+from tests.support.tools import require_tool
 
 _AS_ROOT = os.geteuid() == 0
 
@@ -248,7 +251,7 @@ def test_a_stack_comes_up_again_at_once_heals_and_goes_down_without_a_trace(
     assert kafka_answers(stack.settings.kafka)
 
     table, all_up = status_table(stack)
-    assert not all_up  # five programs were never asked for
+    assert not all_up  # the others were never asked for
     assert "stopped" in next(line for line in table.splitlines() if line.startswith("airflow"))
     assert "s3cret" not in table + capsys.readouterr().out
 
@@ -310,3 +313,25 @@ def test_changed_settings_are_not_taken_up_silently(make_stack: MakeStack) -> No
 def test_a_name_that_is_no_program_is_refused(make_stack: MakeStack) -> None:
     with pytest.raises(StackError, match="no such program: postgers"):
         make_stack().up(["postgers"])
+
+
+def test_prometheus_runs_on_the_shared_rules_and_knows_who_is_up(make_stack: MakeStack) -> None:
+    require_tool("prometheus")
+    require_tool("statsd_exporter")
+    stack = make_stack(prometheus_interval_seconds=1)
+
+    stack.up(["statsd-exporter", "prometheus"])
+
+    prometheus = Prometheus(stack.programs["prometheus"].address)
+    running = {
+        f"prometheus 127.0.0.1:{stack.settings.prometheus_port}": "up",
+        f"airflow 127.0.0.1:{stack.settings.statsd_exporter_port}": "up",
+    }
+    stopped = {f"inference 127.0.0.1:{stack.settings.inference_port}": "down"}
+    wait_until(lambda: (running | stopped).items() <= prometheus.targets().items(), 30, "every target was scraped")
+    written = [rule for file in (ROOT / "infra" / "prometheus" / "rules").glob("*.yml") for rule in _rules(file)]
+    assert len(prometheus.rules()) == len(written) > 0
+
+
+def _rules(file: Path) -> list[object]:
+    return [rule for group in yaml.safe_load(file.read_text())["groups"] for rule in group["rules"]]
