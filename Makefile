@@ -6,9 +6,11 @@ PYTHON ?= python3.11
 S ?=
 MINUTES ?= 10
 MOVIELENS_DIR ?=
+# The images' lock files say the versions that the tests ran with: those of dev.txt.
+IMAGES = consumer exporter inference load migrations probe trainer ui
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help setup demo loop stop status logs clean test lint format faults soak bench quality lock
+.PHONY: help setup demo loop stop status logs clean test lint format faults soak bench quality lock env
 
 help: ## print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +27,9 @@ setup: .venv/.complete .venv-airflow/.complete ## make the two virtual environme
 	$(PYTHON) -m venv .venv-airflow
 	.venv-airflow/bin/python -m pip install --disable-pip-version-check --require-hashes -r $<
 	@touch $@
+
+env: ## make .env, or add the secrets that it lacks; Docker Compose needs no more
+	@python3 -m infra.local.env_file
 
 demo: setup ## run the whole loop on real data, prove it, leave it running
 	.venv/bin/python -m infra.local.demo
@@ -74,7 +79,10 @@ quality: setup ## offline quality on MovieLens 1M: make quality MOVIELENS_DIR=â€
 lock: setup ## write the lock files anew from infra/requirements/*.in
 	cd infra/requirements && for name in dev airflow; do \
 	  ../../.venv/bin/uv pip compile --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url \
-	    --no-header --no-annotate $$name.in -o $$name.txt; done
+	    --no-header --no-annotate $$name.in -o $$name.txt; done; \
+	for name in $(IMAGES); do \
+	  ../../.venv/bin/uv pip compile --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --no-header --no-annotate --constraint dev.txt $$name.in -o $$name.txt; done
 
 .PHONY: tools
 tools: setup

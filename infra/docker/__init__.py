@@ -1,0 +1,1 @@
+"""What the container images hold beside the services."""

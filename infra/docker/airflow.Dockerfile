@@ -1,0 +1,22 @@
+# Airflow's official image with the nightly DAG, and the trainer in a virtual environment of its own: Airflow's pins
+# exclude RecTools', and the DAG only starts the trainer's command line.
+ARG AIRFLOW_VERSION=3.3.2-python3.11
+FROM apache/airflow:${AIRFLOW_VERSION}
+USER root
+# The services' id, in the group by which Airflow's image lets any user run it.
+RUN install --directory --owner=10001 --group=0 --mode=0775 /models /runs /landing
+COPY infra/requirements/trainer.txt /tmp/requirements.txt
+RUN python -m venv /opt/trainer
+RUN PIP_USER=0 /opt/trainer/bin/python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes -r /tmp/requirements.txt
+# The DAG runs the trainer in the folder above its own.
+WORKDIR /opt/movierecs
+COPY services/__init__.py services/__init__.py
+COPY services/contracts services/contracts
+COPY services/common services/common
+COPY services/trainer services/trainer
+COPY dags dags
+ENV TRAINER_COMMAND="/opt/trainer/bin/python -m services.trainer" \
+    OMP_NUM_THREADS=1 \
+    OPENBLAS_NUM_THREADS=1 \
+    MKL_NUM_THREADS=1
+USER 10001:0
