@@ -5,13 +5,15 @@ from services.contracts.rest import History, Strategy
 
 def headline(strategy: Strategy, history: History) -> str:
     """Return why the list looks as it does, in a few words."""
-    if strategy is Strategy.POPULAR:
+    if strategy in (Strategy.POPULAR, Strategy.POPULAR_FALLBACK):
         return "Popular now"
     return f"Because of {reasons(history)}"
 
 
 def detail(strategy: Strategy, history: History) -> str:
     """Return one sentence more than `headline`."""
+    if strategy is Strategy.POPULAR_FALLBACK:
+        return "What most viewers like. The films that you like are new to us; after the next training they count."
     if strategy is Strategy.POPULAR and history.total:
         return "What most viewers like, without what you have judged or seen. Like a film to make this list yours."
     if strategy is Strategy.POPULAR:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from services.common.telemetry import counter, gauge, histogram
+from services.consumer.decode import Reason
 from services.contracts import metrics as declared
 
 
@@ -37,6 +38,8 @@ class Metrics:
         self.commit_failures = counter(declared.INGEST_COMMIT_FAILURES, self.registry)
         self.rebalances = counter(declared.INGEST_REBALANCES, self.registry)
         self.quarantined = counter(declared.INGEST_QUARANTINED, self.registry)
+        for reason in Reason:  # from 0, so that Prometheus sees the first one rise
+            self.quarantined.labels(reason.value)
         self.erased = counter(declared.INGEST_ERASED, self.registry)
         self.lag = gauge(declared.INGEST_CONSUMER_LAG, self.registry)
         self.last_committed = gauge(declared.INGEST_LAST_COMMITTED, self.registry)

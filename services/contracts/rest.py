@@ -11,6 +11,7 @@ from services.contracts.ids import ItemId, UserId
 
 MAX_K = 100
 DEFAULT_K = 10
+DEFAULT_VARIANT = "default"
 ADMIN_KEY_HEADER = "X-Admin-Key"
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
@@ -27,7 +28,9 @@ class Strategy(StrEnum):
     IALS_FOLD_IN = "ials_fold_in"
     """The viewer's whole history, folded into the model's item factors at request time."""
     POPULAR = "popular"
-    """No positive or negative signal to go by: popular films."""
+    """The viewer likes nothing yet: popular films."""
+    POPULAR_FALLBACK = "popular_fallback"
+    """The viewer likes films, none of which the model knows: popular films for want of better."""
 
 
 class Item(_Answer):
@@ -58,7 +61,7 @@ class Recommendations(ItemList):
     request_id: UUID
     user_id: UserId
     strategy: Strategy
-    variant: str = "default"
+    variant: str = DEFAULT_VARIANT
 
 
 class ItemSearch(_Answer):

@@ -4,6 +4,7 @@ from prometheus_client import CollectorRegistry
 
 from services.common.telemetry import counter, gauge, histogram
 from services.contracts import metrics as declared
+from services.contracts.rest import DEFAULT_VARIANT, Strategy
 
 
 class Metrics:
@@ -24,3 +25,13 @@ class Metrics:
         self.model_trained = gauge(declared.MODEL_TRAINED_TIMESTAMP, registry)
         self.model_reloads = counter(declared.MODEL_RELOADS, registry)
         self.model_metric = gauge(declared.MODEL_METRIC, registry)
+        self._begin_at_0()
+
+    def _begin_at_0(self) -> None:
+        """Show counters that alerts watch before their first event: Prometheus sees a rise only between two values."""
+        for strategy in Strategy:
+            self.lists_served.labels(strategy, DEFAULT_VARIANT)
+        for outcome in ("swapped", "unchanged", "refused", "failed"):
+            self.model_reloads.labels(outcome)
+        for outcome in ("acknowledged", "unconfirmed", "refused"):
+            self.events_produced.labels(outcome)

@@ -22,7 +22,7 @@ class Taste:
 
     strategy: Strategy
     factors: Floats | None
-    """(f,); None with `Strategy.POPULAR`."""
+    """(f,); None: popular films."""
     seen: Indices
     """Films to leave out."""
 
@@ -64,14 +64,16 @@ def taste_of(model: Model, user_id: UserId, slots: Mapping[int, int]) -> Taste:
     """Return what to go by for a viewer whose signals since the model are ``slots``.
 
     A viewer without any positive signal about a film of the model gets popular films: negative
-    signals alone say what to leave out, not what to show.
+    signals alone say what to leave out, not what to show. It is a fallback where the viewer has
+    positive signals, and the model knows none of those films.
     """
     history, changed = whole_history(model, user_id, slots)
     indices, known = model.indices_of(history.item_ids)
     seen = indices[known & history.seen]
     weight = weights(history.opinion, history.rating, history.watched, model.manifest.confidence)
-    if not bool(np.any(weight[known] > 0)):
-        return Taste(Strategy.POPULAR, None, seen)
+    likes = weight > 0
+    if not bool(np.any(likes[known])):
+        return Taste(Strategy.POPULAR_FALLBACK if bool(np.any(likes)) else Strategy.POPULAR, None, seen)
     row = model.user_index(user_id)
     if row is not None and not changed:
         return Taste(Strategy.IALS, model.user_factors[row], seen)

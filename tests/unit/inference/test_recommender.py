@@ -90,10 +90,16 @@ def test_dislikes_alone_say_what_to_leave_out_not_what_to_show(model: Model) -> 
 
 def test_a_like_of_a_film_that_the_model_does_not_know_is_kept_but_gives_no_taste(model: Model) -> None:
     live = slots((4_000, Action.LIKE))
-    assert taste_of(model, UNKNOWN, live).strategy is Strategy.POPULAR
+    taste = taste_of(model, UNKNOWN, live)
+    assert taste.strategy is Strategy.POPULAR_FALLBACK
+    assert shown(model, taste, 3) == [1, 2, 3]
     history, changed = whole_history(model, UNKNOWN, live)
     assert changed
     assert history.item_ids.tolist() == [4_000]
+
+
+def test_a_dislike_of_a_film_that_the_model_does_not_know_is_no_reason_for_a_fallback(model: Model) -> None:
+    assert taste_of(model, UNKNOWN, slots((4_000, Action.DISLIKE))).strategy is Strategy.POPULAR
 
 
 def test_a_genre_keeps_only_its_films(model: Model) -> None:

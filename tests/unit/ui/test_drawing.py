@@ -75,8 +75,9 @@ def test_reasons_of_a_long_history_tell_its_length() -> None:
 def test_each_strategy_is_explained_in_its_own_words() -> None:
     history = _history(_said(opinion=1))
     assert headline(Strategy.POPULAR, history) == "Popular now"
+    assert headline(Strategy.POPULAR_FALLBACK, history) == "Popular now"
     assert headline(Strategy.IALS_FOLD_IN, history) == "Because of 1 like"
-    assert len({detail(strategy, history) for strategy in Strategy} | {detail(Strategy.POPULAR, _history())}) == 4
+    assert len({detail(strategy, history) for strategy in Strategy} | {detail(Strategy.POPULAR, _history())}) == 5
 
 
 def test_new_viewers_have_ids_of_their_own() -> None:
