@@ -3,8 +3,9 @@
 ARG AIRFLOW_VERSION=3.3.2-python3.11
 FROM apache/airflow:${AIRFLOW_VERSION}
 USER root
-# The services' id, in the group by which Airflow's image lets any user run it.
-RUN install --directory --owner=10001 --group=0 --mode=0775 /models /runs /landing
+# The services' id, as all write and read the models; in the group by which Airflow's image lets any user run it.
+RUN useradd --uid 10001 --gid 0 --no-create-home --home-dir /home/airflow movierecs \
+ && install --directory --owner=10001 --group=0 --mode=0775 /models /runs /landing
 COPY infra/requirements/trainer.txt /tmp/requirements.txt
 RUN python -m venv /opt/trainer
 RUN PIP_USER=0 /opt/trainer/bin/python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes -r /tmp/requirements.txt
