@@ -2,13 +2,15 @@
 
 import logging
 import os
+import socket
 import time
+from contextlib import suppress
 
 import httpx
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 INFERENCE_URL = "INFERENCE_URL"
-"""Environment variable: base addresses of the replicas, comma-separated."""
+"""Environment variable: base addresses of the replicas, comma-separated; a host may be the name of several."""
 ADMIN_API_KEY = "ADMIN_API_KEY"
 RELOAD_SECONDS = 120
 """A reload answers when the new model serves: hashing and mapping the arrays takes its time."""
@@ -63,7 +65,21 @@ def _replicas() -> list[str]:
     urls = [url.strip().rstrip("/") for url in os.environ.get(INFERENCE_URL, "").split(",") if url.strip()]
     if not urls:
         raise AirflowFailException(f"{INFERENCE_URL} is not set")
-    return urls
+    return [replica for url in urls for replica in _each_address(url)]
+
+
+def _each_address(url: str) -> list[str]:
+    """One URL per address of the host, as Docker's DNS gives one for each replica; ``url`` itself if it has only one.
+
+    An https URL stays whole, its certificate is for the name; so does a name that is not found: asking it says why.
+    """
+    parts = httpx.URL(url)
+    addresses: set[str] = set()
+    if parts.scheme == "http":
+        with suppress(OSError):
+            found = socket.getaddrinfo(parts.host, parts.port or 80, socket.AF_INET, socket.SOCK_STREAM)
+            addresses = {str(address[4][0]) for address in found}
+    return [str(parts.copy_with(host=host)).rstrip("/") for host in sorted(addresses)] if len(addresses) > 1 else [url]
 
 
 def _served(url: str) -> str:

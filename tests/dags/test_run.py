@@ -46,7 +46,7 @@ class Replica:
         return 200, {"version": self.serves}
 
 
-def _serve(replica: Replica) -> ThreadingHTTPServer:
+def _serve(replica: Replica, host: str = "127.0.0.1", port: int = 0) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         def _reply(self) -> None:
             status, body = replica.answer(self.command, self.path, self.headers.get("X-Admin-Key"))
@@ -59,7 +59,7 @@ def _serve(replica: Replica) -> ThreadingHTTPServer:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer((host, port), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
 
@@ -193,3 +193,23 @@ def test_a_step_that_takes_too_long_is_ended_with_its_task(run_dag: Any) -> None
     assert outcome.argv[-1][0] == "train"
     with pytest.raises(ProcessLookupError):
         os.kill(outcome.pids[-1], 0)
+
+
+def test_every_replica_behind_one_name_is_reloaded_and_verified(run_in_airflow: RunPython) -> None:
+    first, second = Replica(), Replica()
+    one = _serve(first)
+    port = one.server_address[1]
+    two = _serve(second, "127.0.0.2", port)
+
+    done = run_in_airflow(
+        "reload_by_name.py", VERSION, env={"INFERENCE_URL": f"http://inference:{port}", "ADMIN_API_KEY": ADMIN_KEY}
+    )
+    for server in (one, two):
+        server.shutdown()
+        server.server_close()
+
+    assert done.returncode == 0, done.stderr
+    urls = [f"http://127.0.0.1:{port}", f"http://127.0.0.2:{port}"]
+    assert json.loads(done.stdout.splitlines()[-1]) == dict.fromkeys(urls, VERSION)
+    for replica in (first, second):
+        assert replica.calls == ["POST /v1/models/reload", "GET /v1/models/current"]
