@@ -68,6 +68,10 @@ def refuse_erased(services: Services, user_id: UserId, field: str) -> None:
         raise ProblemError(HTTPStatus.GONE, f"{field}: {error.message}", errors=[error])
 
 
+RESERVED = "is reserved for the probe that measures this service"
+"""Why `PROBE_USER` is refused where a viewer is meant."""
+
+
 def _require_admin(
     services: ServicesDep,
     key: Annotated[str | None, Header(alias=ADMIN_KEY_HEADER, description="The admin key.")] = None,

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from services.contracts.events import EARLIEST_EVENT_TIME, MAX_CLOCK_AHEAD_SECONDS, RatingValue
-from services.contracts.ids import ItemIdField, UserIdField
+from services.contracts.ids import PROBE_USER, ItemIdField, UserIdField
 from services.contracts.signals import EPOCH, to_microseconds
 
 BLOCK_ROWS = 100_000
@@ -188,6 +188,8 @@ def _row(
         row = _Row.model_validate_strings(dict(zip(columns, fields, strict=True)))
     except ValidationError as error:
         raise _BadLineError("; ".join(_reason(e["loc"][0], e["input"], e["msg"]) for e in error.errors())) from error
+    if row.user_id == PROBE_USER:
+        raise _BadLineError(f"user_id {row.user_id}: reserved for the probe")
     if row.item_id not in items:
         raise _BadLineError(f"item_id {row.item_id}: not in the catalogue")
     if row.timestamp < EARLIEST_EVENT_TIME:

@@ -16,6 +16,7 @@ from services.common import registry
 from services.common.bundle import open_bundle, write_bundle
 from services.common.registry import ModelVersion, Stage
 from services.contracts.bundle import Manifest
+from services.contracts.ids import PROBE_USER
 from services.contracts.tables import SIGNALS_VIEW
 from services.trainer import catalogue, evaluate, publish
 from services.trainer.dataset import split_by_time, training_data
@@ -59,7 +60,7 @@ def check(settings: TrainerSettings, stores: Stores) -> dict[str, int]:
         "SELECT countIf(liked), uniqExactIf(user_id, liked), uniqExactIf(item_id, liked)"  # noqa: S608
         " FROM (SELECT user_id, item_id,"
         " (signal = 'rating' AND value >= {from:Float32}) OR (signal = 'opinion' AND value > 0) AS liked"
-        f" FROM {SIGNALS_VIEW})",
+        f" FROM {SIGNALS_VIEW} WHERE user_id != {PROBE_USER})",
         parameters={"from": positive_from},
     ).result_rows[0]
     if films == 0:

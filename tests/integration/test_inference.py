@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, Producer
 
 from services.common.kafka import admin, describe_topic
 from services.contracts.events import Event
+from services.contracts.ids import PROBE_SOURCE, PROBE_USER
 from services.contracts.impressions import Impression
 from tests.support.bundles import make_bundle
 from tests.support.inference import ADMIN_KEY, Replica, crown, prepare_catalogue, wait_until
@@ -130,6 +131,19 @@ def test_every_served_list_is_an_impression(replica: Replica) -> None:
     assert (impression.user_id, impression.strategy, impression.model_version) == (7, "ials", "v1")
 
 
+def test_the_probe_gets_lists_and_likes_as_viewers_do_but_its_lists_are_no_impressions(replica: Replica) -> None:
+    like = {"user_id": PROBE_USER, "item_id": 1, "action": "like", "source": PROBE_SOURCE}
+    assert replica.recommendations(PROBE_USER)[0] == "popular"
+    assert replica.post(like).status_code == 202
+    strategy, films = replica.recommendations(PROBE_USER)
+    assert (strategy, 1 in films) == ("ials_fold_in", False)
+
+    replica.recommendations(7)  # the first that somebody sees
+    (message,) = read_all(replica.kafka, replica.impressions_topic, 1)
+    assert Impression.model_validate_json(message.value() or b"").user_id == 7
+    assert lists_counted(replica) == 1
+
+
 def test_rubbish_on_the_topic_is_counted_and_stops_nothing(replica: Replica) -> None:
     producer = Producer({"bootstrap.servers": replica.kafka})
     for value in (b"rubbish", b"", None, b'{"user_id": 1}'):
@@ -191,6 +205,12 @@ def test_request_ids_and_metrics_by_route(replica: Replica) -> None:
     assert 'model_info{stage="champion",version="v1"} 1.0' in text
     assert "/users/7" not in text
     assert ADMIN_KEY not in text
+
+
+def lists_counted(replica: Replica) -> float:
+    """The lists of all strategies."""
+    lines = replica.client.get("/metrics").text.splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("recommendations_served_total"))
 
 
 def read_all(bootstrap: str, topic: str, count: int) -> list:  # type: ignore[type-arg]

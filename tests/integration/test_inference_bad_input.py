@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from services.common.kafka import admin, describe_topic, end_offsets
+from services.contracts.ids import PROBE_USER
 from tests.support.bundles import make_bundle
 from tests.support.inference import ADMIN_KEY, Replica, crown, prepare_catalogue, wait_until
 from tests.support.services import KafkaServer, PostgresServer
@@ -134,6 +135,19 @@ def test_every_wrong_field_is_named(replica: Replica) -> None:
         replica.post(LIKE | {"item_id": 99}, LIKE, LIKE | {"item_id": 98, "event_time": FAR}),
         422, "events.0.item_id", "events.2.item_id", "events.2.event_time",
     )  # fmt: skip
+
+
+@pytest.mark.usefixtures("nothing_published")
+def test_the_probes_viewer_is_not_for_others(replica: Replica) -> None:
+    reserved = LIKE | {"user_id": PROBE_USER}
+    assert_problem(replica.client.post("/v1/events", json=reserved), 422, "user_id")
+    assert_problem(replica.post(LIKE, reserved | {"source": "demo"}), 422, "events.1.user_id")
+
+
+def test_the_probes_viewer_cannot_be_erased(replica: Replica) -> None:
+    answer = replica.client.delete(f"/v1/users/{PROBE_USER}", headers={"X-Admin-Key": ADMIN_KEY})
+    assert_problem(answer, 422, "user_id")
+    assert replica.recommendations(PROBE_USER)[0] == "popular"
 
 
 def test_a_thousand_events_are_not_too_many(replica: Replica) -> None:

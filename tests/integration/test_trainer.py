@@ -28,6 +28,7 @@ from services.common.migrations import (
     migrate_postgres,
     read_migrations,
 )
+from services.contracts.ids import PROBE_USER
 from services.contracts.signals import signal_version
 from services.contracts.topics import EVENTS_TOPIC
 from services.trainer.file_events import event_ids
@@ -156,6 +157,9 @@ def test_from_files_to_the_champion(world: World) -> None:
     )  # fmt: skip
     world.connection.commit()
 
+    # The probe likes films all the time; nothing below may know of it.
+    world.store_event(0, 1, 0, user=PROBE_USER, item=1, action="like")
+    assert world.scalar(f"SELECT value FROM signals_v WHERE user_id = {PROBE_USER}") == 1
     assert world.trainer("check", "--run-id", "one")["positives"] == USERS * (PER_USER - 1)
     first = {step: world.trainer(step, "--run-id", "one") for step in ("extract", "train", "evaluate", "publish")}
     assert {step: world.trainer(step, "--run-id", "one") for step in first} == first, "steps are safe to run again"
@@ -173,6 +177,8 @@ def test_from_files_to_the_champion(world: World) -> None:
     assert manifest.metrics["ials_hit_rate"] > manifest.metrics["popular_hit_rate"]
     # The film that each viewer has skipped is the best of the unseen ones.
     indptr, items = arrays["history_indptr"], arrays["history_item_ids"]
+    assert arrays["user_ids"].tolist() == list(range(1, USERS + 1))
+    assert (len(items), arrays["popularity"].sum()) == (ratings, USERS * (PER_USER - 1))
     for index, user in enumerate(arrays["user_ids"].tolist()):
         scores = arrays["item_factors"] @ arrays["user_factors"][index]
         scores[np.isin(arrays["item_ids"], items[indptr[index] : indptr[index + 1]])] = -np.inf

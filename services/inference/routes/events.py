@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from services.contracts.events import EARLIEST_EVENT_TIME, MAX_CLOCK_AHEAD_SECONDS, EventIn
+from services.contracts.ids import PROBE_SOURCE, PROBE_USER
 from services.contracts.rest import (
     EventAccepted,
     EventsAccepted,
@@ -20,7 +21,7 @@ from services.contracts.rest import (
     PublishProblem,
     UnconfirmedEvent,
 )
-from services.inference.dependencies import Services, ServicesDep, refuse_erased
+from services.inference.dependencies import RESERVED, Services, ServicesDep, refuse_erased
 from services.inference.event_publisher import Published, QueueFullError
 from services.inference.openapi import EVENTS_BODY, problems
 from services.inference.problems import ProblemError, field_errors, invalid, invalid_fields
@@ -140,6 +141,8 @@ async def _check(services: Services, events: Sequence[EventIn], prefix: str) -> 
     for index, event in enumerate(events):
         where = f"{prefix}{index}." if prefix else ""
         refuse_erased(services, event.user_id, f"{where}user_id")
+        if event.user_id == PROBE_USER and event.source != PROBE_SOURCE:
+            errors.append(FieldError(field=f"{where}user_id", message=RESERVED))
         if event.item_id in unknown:
             errors.append(FieldError(field=f"{where}item_id", message=f"there is no film {event.item_id}"))
         if event.event_time is not None and event.event_time > latest:

@@ -8,18 +8,18 @@ from uuid import uuid4
 
 from fastapi import APIRouter, Query, Request
 
-from services.contracts.ids import ItemId, UserId
+from services.contracts.ids import PROBE_USER, ItemId, UserId
 from services.contracts.impressions import Impression
-from services.contracts.rest import DEFAULT_K, Erased, History, Recommendations, UserExport
-from services.inference.dependencies import AdminOnly, Genre, K, Services, ServicesDep, UserIdPath, Viewer
+from services.contracts.rest import DEFAULT_K, DEFAULT_VARIANT, Erased, History, Recommendations, UserExport
+from services.inference.dependencies import RESERVED, AdminOnly, Genre, K, Services, ServicesDep, UserIdPath, Viewer
 from services.inference.openapi import problems
+from services.inference.problems import invalid
 from services.inference.recommender import Ranked, rank
 from services.inference.routes.genres import genre_index
 from services.inference.tracing import trace_headers
 
 router = APIRouter(prefix="/v1/users", tags=["viewers"])
 _HISTORY_LIMIT = 1_000
-VARIANT = "default"
 
 
 @router.get("/{user_id}/recommendations", responses=problems(HTTPStatus.GONE, HTTPStatus.SERVICE_UNAVAILABLE))
@@ -33,16 +33,17 @@ def recommendations(
     index = genre_index(services, moment.model, genre)
     ranked = Ranked.empty() if index is None and genre is not None else rank(moment.model, taste, k, index)
     services.metrics.recommendation_seconds.labels(taste.strategy).observe(time.perf_counter() - start)
-    services.metrics.lists_served.labels(taste.strategy, VARIANT).inc()
     answer = Recommendations(
         model_version=moment.model.version,
         items=services.serving.items(moment.model, ranked),
         request_id=uuid4(),
         user_id=user,
         strategy=taste.strategy,
-        variant=VARIANT,
+        variant=DEFAULT_VARIANT,
     )
-    _record(services, answer, request)
+    if user != PROBE_USER:  # whose lists nobody sees
+        services.metrics.lists_served.labels(taste.strategy, DEFAULT_VARIANT).inc()
+        _record(services, answer, request)
     return answer
 
 
@@ -79,6 +80,8 @@ def history(
 )
 def erase(user_id: UserIdPath, services: ServicesDep) -> Erased:
     """Erase the viewer everywhere and for ever; safe to repeat, which after a 503 is what to do."""
+    if user_id == PROBE_USER:  # for ever would be the end of the probe
+        raise invalid("user_id", RESERVED)
     return services.erasure.erase(UserId(user_id))
 
 

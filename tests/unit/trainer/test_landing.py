@@ -65,6 +65,7 @@ def test_columns_may_stand_in_any_order_and_behind_a_byte_order_mark() -> None:
         ("1,10,4,978300760,x", "5 fields instead of 4"),
         ("x,10,4,978300760", "user_id 'x': Input should be a valid integer"),
         ("0,10,4,978300760", "user_id '0': Input should be greater than or equal to 1"),
+        ("9007199254740991,10,4,978300760", "user_id 9007199254740991: reserved for the probe"),
         ("9223372036854775808,10,4,978300760", "user_id '9223372036854775808': Input should be less than or equal to"),
         ("1,,4,978300760", "item_id ''"),
         ("1,51,4,978300760", "item_id 51: not in the catalogue"),
