@@ -1,0 +1,217 @@
+"""Every container finds in its environment what its program reads, and nothing that it does not read."""
+
+import importlib
+import inspect
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+from pydantic_settings import BaseSettings
+from streamlit.web.server.starlette.starlette_routes import create_health_routes
+
+from infra.local.dataset import DatasetSettings
+from infra.local.kafka.broker import Broker, server_properties
+from services.common import metrics_server
+from services.consumer.service import LAST_RESORT_SECONDS
+from services.consumer.settings import ConsumerSettings
+from services.inference.routes import health
+from tests.support.dockerfile import AIRFLOW_DOCKERFILE, image
+from tests.support.processes import ROOT
+from tests.unit.docker.conftest import Project
+
+SETTINGS = {
+    "migrations": "services.common.migrations",
+    "topics": "services.consumer.settings",
+    "consumer": "services.consumer.settings",
+    "inference": "services.inference.settings",
+    "exporter": "services.exporter.settings",
+    "probe": "services.probe.settings",
+    "load": "services.trainer.settings",
+    "airflow-scheduler": "services.trainer.settings",
+    "ui": "ui.settings",
+}
+"""Where the settings of each container's program are."""
+ALSO = {
+    "load": {name.upper() for name in DatasetSettings.model_fields},
+    # The DAG's own, and Airflow's.
+    "airflow-scheduler": {"INFERENCE_URL", "ADMIN_API_KEY"},
+}
+TRACES = {"OTEL_EXPORTER_OTLP_ENDPOINT"}
+PORTS = {"kafka": {9092}, "clickhouse": {8123, 9363}, "postgres": {5432}, "api": {8000}, "inference": {8000},
+         "consumer": {9101}, "exporter": {9102}, "probe": {9103}, "ui": {8501, 9105}, "airflow-api-server": {8080},
+         "statsd-exporter": {9104}, "prometheus": {9090}, "alertmanager": {9093}, "loki": {3100}, "alloy": {12345},
+         "grafana": {3000}}  # fmt: skip
+"""Where each service listens; the tests below compare it with what each is told."""
+
+
+def classes(service: str) -> list[type[BaseSettings]]:
+    """Return the settings classes that the program's module makes."""
+    module = importlib.import_module(SETTINGS[service])
+    found = [c for _, c in inspect.getmembers(module, inspect.isclass) if issubclass(c, BaseSettings)]
+    return [c for c in found if c.__module__ == module.__name__]
+
+
+@pytest.mark.parametrize("service", SETTINGS)
+def test_a_program_starts_with_what_it_is_given(
+    project: Project, service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in list(os.environ):
+        monkeypatch.delenv(name)
+    for name, value in project.environment(service).items():
+        monkeypatch.setenv(name, value)
+    for settings in classes(service):
+        if service == "load" and "landing_dir" in settings.model_fields:
+            continue  # the step import-files is the nightly run's
+        made = settings()
+        if project.is_one_shot(service):
+            continue  # serves nobody
+        hosts = {name: value for name, value in made if name.endswith("_host")}
+        assert set(hosts.values()) <= {"0.0.0.0"}, f"nobody outside of the container reaches {hosts}"  # noqa: S104
+        ports = {value for name, value in made if name.endswith("_port")}
+        assert ports <= PORTS.get(service, set())
+
+
+@pytest.mark.parametrize("service", SETTINGS)
+def test_a_program_is_given_nothing_that_it_does_not_read(project: Project, service: str) -> None:
+    known = {name.upper() for settings in classes(service) for name in settings.model_fields}
+    given = {name for name in project.environment(service) if not name.startswith("AIRFLOW__")}
+    assert given <= known | ALSO.get(service, set()) | TRACES
+
+
+def test_the_variable_of_traces_is_one_that_the_services_read() -> None:
+    sources = [path.read_text() for path in (ROOT / "services/common").glob("*.py")]
+    assert any(name in text for name in TRACES for text in sources)
+
+
+def test_the_dag_finds_all_its_variables(project: Project) -> None:
+    constants = "\n".join(path.read_text() for path in (ROOT / "dags").glob("_*.py"))
+    wanted = set(re.findall(r'^([A-Z_]+) = "\1"$', constants, flags=re.MULTILINE))
+    assert wanted == {"INFERENCE_URL", "ADMIN_API_KEY", "TRAINER_COMMAND"}
+    in_image = set(image(AIRFLOW_DOCKERFILE).environment)
+    assert wanted <= set(project.environment("airflow-scheduler")) | in_image
+
+
+def test_airflow_knows_every_option_that_it_is_given(project: Project) -> None:
+    python = ROOT / ".venv-airflow/bin/python"
+    if not python.exists():
+        pytest.skip("no Airflow here: run `make setup`")
+    script = "import json; from airflow.configuration import conf as c; print(json.dumps(" \
+             "{s: list(o['options']) for s, o in c.configuration_description.items()}))"  # fmt: skip
+    done = subprocess.run([str(python), "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    options = json.loads(done.stdout.splitlines()[-1])
+    given = {n for s in project.services if s.startswith("airflow") for n in project.environment(s) if "__" in n}
+    assert len(given) > 10
+    for name in given:
+        _, section, option = name.lower().split("__")
+        assert option in options[section], name
+
+
+def test_the_broker_is_set_up_as_the_local_one(project: Project) -> None:
+    given = project.environment("kafka")
+    local = dict(
+        line.split("=", 1)
+        for line in server_properties(Broker(Path("/x"), port=9092, controller_port=9093)).splitlines()
+    )
+    addresses = {"controller.quorum.voters", "listeners", "advertised.listeners", "log.dirs"}
+    names = {name: "KAFKA_" + name.upper().replace(".", "_") for name in local}
+    assert {n: given.get(names[n]) for n in local if n not in addresses} == {
+        n: value for n, value in local.items() if n not in addresses
+    }
+    assert set(given) == {"KAFKA_HEAP_OPTS", *names.values()}
+
+
+def test_the_broker_is_of_the_version_that_the_tests_use(project: Project) -> None:
+    pom = (ROOT / "infra/local/kafka/pom.xml").read_text()
+    version = project.services["kafka"]["image"].split(":")[1]
+    assert f"<version>{version}</version>" in pom or f">{version}<" in pom
+
+
+def test_every_address_is_a_port_of_a_service_on_a_network_of_both(project: Project) -> None:
+    seen = set()
+    for name, service in project.services.items():
+        if name == "kafka":
+            continue  # what it says of itself
+        for variable, value in project.environment(name).items():
+            for host, port in re.findall(r"(?:^|[/@,])([a-z][a-z-]+):(\d+)", value):
+                assert host in project.services, f"{name}: {variable}"
+                assert int(port) in PORTS[host], f"{name}: {variable}"
+                assert set(service["networks"]) & set(project.services[host]["networks"]), f"{name} cannot reach {host}"
+                seen.add(host)
+    assert {"kafka", "clickhouse", "postgres", "api", "inference", "airflow-api-server"} <= seen
+
+
+def test_prometheus_reaches_each_of_its_targets(project: Project) -> None:
+    config = yaml.safe_load((ROOT / "infra/prometheus/prometheus.yml").read_text())
+    targets: set[tuple[str, int]] = set()
+    for job in config["scrape_configs"]:
+        for static in job.get("static_configs", []):
+            targets |= {(host, int(port)) for host, port in (t.split(":") for t in static["targets"])}
+        for dns in job.get("dns_sd_configs", []):
+            targets |= {(name, dns["port"]) for name in dns["names"]}
+    (alerting,) = config["alerting"]["alertmanagers"]
+    targets |= {(host, int(port)) for host, port in (t.split(":") for t in alerting["static_configs"][0]["targets"])}
+    assert len(targets) >= 10
+    for host, port in targets - {("localhost", 9090)}:
+        assert port in PORTS[host]
+        assert set(project.services[host]["networks"]) & set(project.services["prometheus"]["networks"])
+
+
+@pytest.mark.parametrize("service", ["inference", "consumer", "exporter", "probe", "ui"])
+def test_a_health_check_asks_for_what_the_program_answers(project: Project, service: str) -> None:
+    command, python, dash, script = project.services[service]["healthcheck"]["test"]
+    assert (command, python, dash) == ("CMD", "python", "-c")
+    compile(script, service, "exec")
+    (url,) = re.findall(r"http://[^']+", script)
+    parts = urlsplit(url)
+    assert parts.hostname == "127.0.0.1"
+    assert parts.port in PORTS[service]
+    assert answers(service, parts.path)
+
+
+def answers(service: str, path: str) -> bool:
+    """Whether the program's own server answers a health check there."""
+    match service:
+        case "inference":
+            return path in {getattr(route, "path", None) for route in health.router.routes}
+        case "ui":
+            return path in {getattr(route, "path", None) for route in create_health_routes(cast("Any", None), None)}
+    server = metrics_server.serve(CollectorRegistry(), metrics_server.Heartbeat(), "127.0.0.1", 0)
+    try:
+        return httpx.get(f"http://127.0.0.1:{server.server_port}{path}").text == "ok\n"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_the_other_health_checks_ask_their_own_port(project: Project) -> None:
+    for name, service in project.services.items():
+        test = " ".join((service.get("healthcheck") or {}).get("test") or [])
+        for host, port in re.findall(r"(127\.0\.0\.1|kafka)[:/](\d+)", test):
+            own = PORTS.get(name, {8974} if name == "airflow-scheduler" else set())
+            assert int(port) in own, f"{name}: {host}:{port}"
+
+
+def test_the_ui_is_run_as_its_image_would(project: Project) -> None:
+    command = image(target="ui", SERVICE="ui").command
+    assert project.services["ui"]["command"] == command
+    assert "--server.port=8501" in command
+
+
+def test_a_consumer_has_time_to_store_what_it_holds(project: Project) -> None:
+    grace = int(project.services["consumer"]["stop_grace_period"].removesuffix("s"))
+    assert grace > ConsumerSettings.model_fields["consumer_stop_seconds"].default + LAST_RESORT_SECONDS
+
+
+def test_folders_in_the_settings_are_where_the_volumes_are(project: Project) -> None:
+    for name in ("load", "inference", "airflow-scheduler"):
+        targets = {volume["target"] for volume in project.services[name]["volumes"]}
+        environment = project.environment(name)
+        assert {value for key, value in environment.items() if key.endswith("_DIR") and value} <= targets
