@@ -13,6 +13,7 @@ ALLOWED = {
     "services/common": {"services.contracts", "services.common"},
     "services/inference": {"services.contracts", "services.common", "services.inference"},
     "services/consumer": {"services.contracts", "services.common", "services.consumer"},
+    "services/probe": {"services.contracts", "services.common", "services.probe"},
     "services/trainer": {"services.contracts", "services.common", "services.trainer"},
     "ui": {"services.contracts", "ui"},
     "dags": set[str](),

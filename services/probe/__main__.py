@@ -1,0 +1,38 @@
+"""``python -m services.probe``: measures from like to list until SIGTERM."""
+
+import logging
+import signal
+import sys
+from typing import NoReturn
+
+from services.common.metrics_server import Heartbeat, serve
+from services.common.telemetry import configure_logging
+from services.probe.api import HttpApi
+from services.probe.loop import Loop
+from services.probe.metrics import Metrics
+from services.probe.settings import ProbeSettings
+
+log = logging.getLogger("services.probe")
+
+REQUESTS_IN_A_ROUND = 10
+"""The process counts as stuck only after so many requests that each took the longest time allowed."""
+
+
+def main() -> NoReturn:
+    """Wire and run."""
+    settings = ProbeSettings.from_environment()
+    configure_logging("probe", settings.log_level)
+    metrics = Metrics()
+    longest = settings.probe_interval_seconds + REQUESTS_IN_A_ROUND * settings.probe_timeout_seconds
+    heartbeat = Heartbeat(at_most_seconds=longest)
+    server = serve(metrics.registry, heartbeat, settings.metrics_host, settings.probe_port)
+    # In the middle of a round too: the next process takes back what this one likes.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    apis = [HttpApi(url, settings.probe_timeout_seconds) for url in settings.inference_urls]
+    log.info("probing", extra={"apis": len(apis), "port": server.server_port})
+    loop = Loop(apis, metrics, patience_seconds=settings.probe_timeout_seconds)
+    loop.run(settings.probe_interval_seconds, heartbeat)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Measures round after round, whatever the API does."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from services.common.metrics_server import Heartbeat
+from services.probe.api import Api, RefusedError, UnreachableError
+from services.probe.measure import LateError, like_to_list, withdraw
+from services.probe.metrics import Metrics, Outcome
+
+log = logging.getLogger(__name__)
+
+
+class Loop:
+    """Rounds at an interval; each is counted by its outcome, and logged when that is another than the last one's."""
+
+    def __init__(
+        self,
+        apis: Sequence[Api],
+        metrics: Metrics,
+        *,
+        patience_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._apis = apis
+        self._metrics = metrics
+        self._patience_seconds = patience_seconds
+        self._clock = clock
+        self._sleep = sleep
+        self._last: Outcome | None = None
+
+    def run(self, interval_seconds: float, heartbeat: Heartbeat) -> NoReturn:
+        """Begin a round every `interval_seconds`, or as soon as a longer one has ended."""
+        while True:
+            heartbeat.beat()
+            start = self._clock()
+            self.round()
+            self._sleep(max(0.0, interval_seconds - (self._clock() - start)))
+
+    def round(self) -> Outcome:
+        """Measure once; return how that ended, and raise nothing that the API does."""
+        outcome = Outcome.OK
+        why: Exception | None = None
+        try:
+            withdraw(self._apis[0])
+            seconds = like_to_list(self._apis, self._patience_seconds, self._clock, self._sleep)
+            self._metrics.like_to_list_seconds.observe(seconds)
+            withdraw(self._apis[0])
+        except LateError as error:
+            outcome, why = Outcome.TIMEOUT, error
+        except RefusedError as error:
+            outcome, why = Outcome.REFUSED, error
+        except UnreachableError as error:
+            outcome, why = Outcome.UNREACHABLE, error
+        self._metrics.rounds.labels(outcome.value).inc()
+        if outcome is not self._last:
+            level = logging.WARNING if why else logging.INFO
+            log.log(level, "rounds end otherwise than before", extra={"outcome": outcome.value, "why": why})
+        self._last = outcome
+        return outcome

@@ -1,0 +1,34 @@
+"""The probe's settings."""
+
+from pydantic import Field, TypeAdapter, field_validator
+from pydantic.networks import AnyHttpUrl
+
+from services.common.settings import LogSettings, MetricsSettings
+
+_URLS = TypeAdapter(list[AnyHttpUrl])
+
+
+class ProbeSettings(MetricsSettings, LogSettings):
+    """Environment variables of ``python -m services.probe``."""
+
+    inference_url: str = Field(description="The API; of several, comma-separated, the first gets the likes.")
+    probe_port: int = Field(default=9103, ge=0, le=65535, description="/metrics and /health; 0: any free port.")
+    probe_interval_seconds: float = Field(default=15, gt=0, description="From the start of one round to the next.")
+    probe_timeout_seconds: float = Field(
+        default=10, gt=0, description="How long a list may take to follow a like, and the API to answer."
+    )
+
+    @field_validator("inference_url")
+    @classmethod
+    def _is_one_address_or_several(cls, value: str) -> str:
+        _URLS.validate_python(_split(value))
+        return value
+
+    @property
+    def inference_urls(self) -> list[str]:
+        """The addresses, at least one."""
+        return _split(self.inference_url)
+
+
+def _split(urls: str) -> list[str]:
+    return [url.strip() for url in urls.split(",")]
