@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
+from tests.support.compose import COMPOSE, Project, load
 from tests.support.dockerfile import AIRFLOW_DOCKERFILE, DOCKERFILE
 from tests.support.processes import ROOT
-from tests.unit.docker.conftest import COMPOSE, Project, load
 
 SCALABLE = {"inference", "consumer"}
 PUBLISHED = {"ui": 8501, "api": 8000, "airflow-api-server": 8080, "grafana": 3000, "prometheus": 9090}
@@ -40,7 +40,9 @@ def test_nothing_is_named_so_that_it_could_not_be_scaled(project: Project) -> No
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-def test_a_missing_secret_stops_compose_with_what_to_do(secret: str, env_file: Path, tmp_path: Path) -> None:
+def test_a_missing_secret_stops_compose_with_what_to_do(
+    secret: str, project: Project, env_file: Path, tmp_path: Path
+) -> None:
     lines = [line for line in env_file.read_text().splitlines() if not line.startswith(f"{secret}=")]
     for text in ("\n".join(lines), "\n".join([*lines, f"{secret}="])):
         (tmp_path / ".env").write_text(text + "\n")

@@ -23,9 +23,9 @@ from services.common import metrics_server
 from services.consumer.service import LAST_RESORT_SECONDS
 from services.consumer.settings import ConsumerSettings
 from services.inference.routes import health
+from tests.support.compose import Project
 from tests.support.dockerfile import AIRFLOW_DOCKERFILE, image
 from tests.support.processes import ROOT
-from tests.unit.docker.conftest import Project
 
 SETTINGS = {
     "migrations": "services.common.migrations",
