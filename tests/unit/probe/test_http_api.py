@@ -1,0 +1,118 @@
+"""Whatever a server answers, the probe's client returns what was asked for or says which of two ways it went wrong."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from services.contracts.events import Action
+from services.contracts.ids import PROBE_USER, ItemId
+from services.probe.api import Api, HttpApi, RefusedError, UnreachableError
+
+Answer = tuple[int, bytes]
+
+
+class Server(ThreadingHTTPServer):
+    """Answers every request with `answer`, after `release` is set; keeps what it was asked."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.answer: Answer = (200, b"")
+        self.release = threading.Event()
+        self.release.set()
+        self.asked: list[tuple[str, str, bytes]] = []
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.asked.append((self.command, self.path, body))
+        self.server.release.wait(10)
+        status, content = self.server.answer
+        if status == 0:
+            return  # hangs up without a word
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Location", "/elsewhere")
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST = _answer  # noqa: N815 - the names that http.server looks for
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        yield server
+        server.release.set()
+        server.shutdown()
+
+
+CALLS: list[Callable[[Api], object]] = [
+    lambda api: api.recommended(),
+    lambda api: api.liked(),
+    lambda api: api.send(Action.LIKE, ItemId(1)),
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    "answer",
+    [(503, b'{"detail": "no model"}'), (422, b""), (302, b""), (200, b""), (200, b"\xff{"), (200, b"[]"), (204, b"")],
+)
+def test_any_other_answer_is_a_refusal(server: Server, answer: Answer, call: Callable[[Api], object]) -> None:
+    server.answer = answer
+    with pytest.raises(RefusedError):
+        call(HttpApi(server.url, 5))
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_no_answer_is_unreachable(server: Server, call: Callable[[Api], object]) -> None:
+    server.answer = (0, b"")
+    with pytest.raises(UnreachableError):
+        call(HttpApi(server.url, 5))
+    server.release.clear()
+    with pytest.raises(UnreachableError, match="Timeout"):
+        call(HttpApi(server.url, 0.1))
+
+
+def test_nobody_there_and_no_such_host_are_unreachable() -> None:
+    for url in ("http://127.0.0.1:9", "http://nowhere.invalid"):
+        with pytest.raises(UnreachableError, match="GET /v1/users"):
+            HttpApi(url, 2).recommended()
+
+
+def test_a_like_has_an_id_of_its_own_and_says_whence_it_comes(server: Server) -> None:
+    server.answer = (202, b'{"accepted": []}')
+    api = HttpApi(server.url, 5)
+    for _ in range(2):
+        api.send(Action.LIKE, ItemId(7))
+    first, second = (json.loads(body) for _, _, body in server.asked)
+    assert first.pop("event_id") != second.pop("event_id")
+    assert first == second == {"user_id": PROBE_USER, "item_id": 7, "action": "like", "source": "probe"}
+
+
+def test_only_what_is_liked_now_is_liked(server: Server) -> None:
+    def entry(item: int, opinion: int | None) -> dict[str, object]:
+        film = {"id": item, "title": "T", "genres": []}
+        return {"item": film, "opinion": opinion, "rating": 4, "watched": True, "updated_at": "2026-11-21T10:00:00Z"}
+
+    entries = [entry(1, 1), entry(2, 0), entry(3, -1), entry(4, None)]
+    server.answer = (200, json.dumps({"user_id": PROBE_USER, "total": 4, "entries": entries}).encode())
+    assert HttpApi(server.url, 5).liked() == [1]
