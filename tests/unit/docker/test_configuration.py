@@ -1,0 +1,65 @@
+"""The files that Compose mounts into images that are not ours, as far as no server is needed to read them."""
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from services.contracts.tables import EVENTS
+from tests.support.compose import Project
+from tests.support.processes import ROOT
+
+CONFIG, USERS = (ROOT / "infra/clickhouse/server" / name for name in ("config.xml", "users.xml"))
+
+
+def xml(path: Path) -> ET.Element:
+    return ET.parse(path).getroot()  # noqa: S314 - our own file
+
+
+def test_clickhouse_shows_its_metrics_where_prometheus_looks() -> None:
+    root = xml(CONFIG)
+    assert root.tag == "clickhouse"
+    assert f"clickhouse:{root.findtext('prometheus/port')}" in (ROOT / "infra/prometheus/prometheus.yml").read_text()
+    assert root.findtext("prometheus/endpoint") == "/metrics"
+
+
+def test_clickhouses_users_have_passwords_from_the_environment_and_its_default_user_is_gone(project: Project) -> None:
+    users = xml(USERS).find("users")
+    assert users is not None
+    passwords = {
+        user.tag: password.get("from_env") for user in users if (password := user.find("password")) is not None
+    }
+    assert passwords == {"movierecs": "CLICKHOUSE_PASSWORD", "grafana": "GRAFANA_CLICKHOUSE_PASSWORD"}
+    assert set(passwords.values()) <= set(project.environment("clickhouse"))
+    assert [user.tag for user in users if user.get("remove")] == ["default"]
+    url = project.environment("consumer")["CLICKHOUSE_URL"]
+    assert url.startswith(f"http://movierecs:{project.secrets['CLICKHOUSE_PASSWORD']}@")
+
+
+def test_grafana_may_read_the_services_database_and_nothing_else(project: Project) -> None:
+    root = xml(USERS)
+    profile = root.findtext("users/grafana/profile")
+    assert root.findtext(f"profiles/{profile}/readonly") == "2"
+    database = project.environment("consumer")["CLICKHOUSE_URL"].rsplit("/", 1)[1]
+    assert [query.text for query in root.iterfind("users/grafana/grants/query")] == [f"GRANT SELECT ON {database}.*"]
+    assert "." not in EVENTS, "tables are named without a database: the URL says which"
+
+
+@pytest.mark.parametrize("path", [CONFIG, USERS], ids=lambda path: path.name)
+def test_clickhouses_files_are_mounted_where_it_adds_them_to_its_own(project: Project, path: Path) -> None:
+    targets = {volume["source"]: volume["target"] for volume in project.services["clickhouse"]["volumes"]}
+    folder = "config.d" if path is CONFIG else "users.d"
+    assert re.fullmatch(rf"/etc/clickhouse-server/{folder}/\w+\.xml", targets[str(path)])
+
+
+def test_whoever_reads_configuration_is_started_with_the_path_that_is_mounted(project: Project) -> None:
+    for name, option in {"prometheus": "--config.file=", "alertmanager": "--config.file=", "loki": "-config.file=",
+                         "statsd-exporter": "--statsd.mapping-config=", "api": "", "alloy": ""}.items():  # fmt: skip
+        service = project.services[name]
+        mounted = {v["target"]: Path(v["source"]) for v in service["volumes"] if v["type"] == "bind"}
+        words = [w.removeprefix(option) for w in service["command"] if w.startswith(option) and "/etc/" in w]
+        assert words, name
+        for word in words:
+            folder = next(t for t in mounted if word.startswith(t))
+            assert (mounted[folder] / word.removeprefix(folder).lstrip("/")).is_file(), f"{name}: {word}"
