@@ -22,7 +22,7 @@ HINT = "python -m tests.support.tools"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 DEBIAN = {
     "prometheus": ("usr/bin/prometheus", "usr/bin/promtool"),
-    "prometheus-alertmanager": ("usr/bin/amtool",),
+    "prometheus-alertmanager": ("usr/bin/amtool", "usr/bin/prometheus-alertmanager"),
     "nginx": ("usr/sbin/nginx",),
 }
 """What is taken out of which package."""

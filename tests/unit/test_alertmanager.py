@@ -67,17 +67,6 @@ def test_an_alert_about_loss_or_about_a_cause_is_never_silenced(name: str) -> No
     assert not [source for source, patterns in targets() if any(pattern.fullmatch(name) for pattern in patterns)]
 
 
-def test_a_dead_consumer_speaks_for_its_symptoms() -> None:
-    silenced = {
-        name
-        for source, patterns in targets()
-        if source == {"alertname": "ServiceDown", "job": "consumer"}
-        for name in ALERTS
-        if any(pattern.fullmatch(name) for pattern in patterns)
-    }
-    assert {"IngestStalled", "IngestNotFresh", "IngestAuditNotRunning"} <= silenced
-
-
 def test_a_message_says_what_is_wrong_and_links_the_runbook(tmp_path: Path) -> None:
     rule = ALERTS["IngestOffsetGap"]
     alert = {"status": "firing", "labels": {"alertname": "IngestOffsetGap"}, "annotations": rule["annotations"]}
