@@ -3,7 +3,8 @@
 //	compose_check docker-compose.yml .env
 //
 // Every variable comes from the env file alone. What the specification does not allow, an unknown key or a variable
-// that is missing, ends it with status 1 and the library's message.
+// that is missing, ends it with status 1 and the library's message; and so does a Dockerfile that BuildKit, which is
+// what `docker build` runs, would not take.
 package main
 
 import (
@@ -36,6 +37,14 @@ func load(file, env string) (string, error) {
 	project, err := options.LoadProject(context.Background())
 	if err != nil {
 		return "", err
+	}
+	for name, service := range project.Services {
+		if service.Build == nil {
+			continue
+		}
+		if err := checkBuild(service.Build); err != nil {
+			return "", fmt.Errorf("services.%s.build: %w", name, err)
+		}
 	}
 	text, err := project.MarshalJSON()
 	return string(text), err
