@@ -1,5 +1,6 @@
 """The consumer's Prometheus metrics, made from their declarations."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
@@ -46,3 +47,20 @@ class Metrics:
         self.retention_headroom = gauge(declared.INGEST_RETENTION_HEADROOM, self.registry)
         self.audit_missing = gauge(declared.INGEST_AUDIT_MISSING, self.registry)
         self.audit_last = gauge(declared.INGEST_AUDIT_LAST, self.registry)
+
+    def keep_only(self, owned: Collection[tuple[str, int]]) -> None:
+        """Show nothing about other partitions than these, of (topic, number), any more.
+
+        Their new owner shows them now; what we knew last would stand beside it, never change again, and win wherever
+        the largest lag or the least headroom counts. Times of what happened stay: there the latest counts.
+        """
+        partitions = {(topic, str(partition)) for topic, partition in owned}
+        _keep_only(self.lag, partitions)
+        _keep_only(self.audit_missing, partitions)
+        _keep_only(self.retention_headroom, {(topic,) for topic, _ in owned})
+
+
+def _keep_only(gauge: Gauge, wanted: Collection[tuple[str, ...]]) -> None:
+    shown = [tuple(sample.labels.values()) for family in gauge.collect() for sample in family.samples]
+    for labels in set(shown) - set(wanted):
+        gauge.remove(*labels)

@@ -85,18 +85,23 @@ class Watch:
         """
         by_topic: dict[TopicIdentity, list[int]] = {}
         owned = loop.owned()
+        self._metrics.keep_only(owned)
         for (_, partition), ours in owned.items():
             by_topic.setdefault(ours.topic, []).append(partition)
         now = time.monotonic()
         tail, full = now >= self._next_audit, now >= self._next_full
+        if full:
+            self._retention.clear()  # somebody may have given a topic longer
+        committed = {}
         for topic, partitions in by_topic.items():
             present = describe_topic(self._admin, topic.name)
             if present.topic_id != topic.topic_id:
                 raise RestartError(f"the topic {topic.name} was made anew, {topic.topic_id} became {present.topic_id}")
             times = {p: owned[topic.name, p].committed_time_ms for p in partitions}
-            committed = self._guard(topic, partitions, times)
-            if tail or full:
-                self._audit(topic, committed, full=full)
+            committed[topic] = self._guard(topic, partitions, times)
+        if tail or full:  # after all topics' lag and headroom, which need no ClickHouse
+            for topic in by_topic:
+                self._audit(topic, committed[topic], full=full)
         if full and self._client is not None and (deleted := erasure.purge(self._client)):
             log.info("deleted rows of erased viewers that were under way", extra={"rows": deleted})
         took = time.monotonic() - now
