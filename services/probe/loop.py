@@ -57,7 +57,9 @@ class Loop:
             outcome, why = Outcome.UNREACHABLE, error
         self._metrics.rounds.labels(outcome.value).inc()
         if outcome is not self._last:
-            level = logging.WARNING if why else logging.INFO
-            log.log(level, "rounds end otherwise than before", extra={"outcome": outcome.value, "why": why})
+            if why is None:
+                log.info("like to list is measured", extra={"outcome": outcome.value})
+            else:
+                log.warning("like to list cannot be measured", extra={"outcome": outcome.value, "why": str(why)})
         self._last = outcome
         return outcome
