@@ -1,6 +1,6 @@
 """The `.env` file: made from `.env.example` with random secrets, so that nobody runs on a known password.
 
-`make env` runs this on any Python from 3.9, without our virtual environment: Docker Compose needs the file and not that.
+`make env` runs this on any Python from 3.9, without our virtual environment: Docker Compose needs the file, not that.
 """
 
 import base64
