@@ -7,24 +7,19 @@ import os
 import re
 import subprocess
 from pathlib import Path
-from typing import Any, cast
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 import yaml
-from prometheus_client import CollectorRegistry
 from pydantic_settings import BaseSettings
-from streamlit.web.server.starlette.starlette_routes import create_health_routes
 
 from infra.local.dataset import DatasetSettings
 from infra.local.kafka.broker import Broker, server_properties
-from services.common import metrics_server
 from services.consumer.service import LAST_RESORT_SECONDS
 from services.consumer.settings import ConsumerSettings
-from services.inference.routes import health
 from tests.support.compose import Project
 from tests.support.dockerfile import AIRFLOW_DOCKERFILE, image
+from tests.support.health_checks import answers
 from tests.support.processes import ROOT
 
 SETTINGS = {
@@ -174,21 +169,6 @@ def test_a_health_check_asks_for_what_the_program_answers(project: Project, serv
     assert parts.hostname == "127.0.0.1"
     assert parts.port in PORTS[service]
     assert answers(service, parts.path)
-
-
-def answers(service: str, path: str) -> bool:
-    """Whether the program's own server answers a health check there."""
-    match service:
-        case "inference":
-            return path in {getattr(route, "path", None) for route in health.router.routes}
-        case "ui":
-            return path in {getattr(route, "path", None) for route in create_health_routes(cast("Any", None), None)}
-    server = metrics_server.serve(CollectorRegistry(), metrics_server.Heartbeat(), "127.0.0.1", 0)
-    try:
-        return httpx.get(f"http://127.0.0.1:{server.server_port}{path}").text == "ok\n"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def test_the_other_health_checks_ask_their_own_port(project: Project) -> None:

@@ -1,16 +1,11 @@
 """Objects find one another: selectors, ports, targets, references, and what a release needs first."""
 
-from typing import Any, cast
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
-from prometheus_client import CollectorRegistry
-from streamlit.web.server.starlette.starlette_routes import create_health_routes
 
-from services.common import metrics_server
-from services.inference.routes import health
 from services.trainer.__main__ import EXIT_GATE_REFUSED, EXIT_NOT_ENOUGH_DATA, EXIT_USAGE, _parser
+from tests.support.health_checks import answers
 from tests.unit.k8s.cluster import Cluster, Object
 
 SERVING = ("inference", "consumer", "exporter", "probe", "ui")
@@ -119,21 +114,6 @@ def test_probes_ask_for_what_the_program_answers(cluster: Cluster, name: str) ->
     for probe in probes.values():
         assert probe["port"] in container.ports()
         assert answers(name, probe["path"])
-
-
-def answers(name: str, path: str) -> bool:
-    """Whether the program's own server answers a health check there."""
-    match name:
-        case "inference":
-            return path in {getattr(route, "path", None) for route in health.router.routes}
-        case "ui":
-            return path in {getattr(route, "path", None) for route in create_health_routes(cast("Any", None), None)}
-    server = metrics_server.serve(CollectorRegistry(), metrics_server.Heartbeat(), "127.0.0.1", 0)
-    try:
-        return httpx.get(f"http://127.0.0.1:{server.server_port}{path}").text == "ok\n"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def test_a_replica_gets_requests_only_when_it_is_ready(cluster: Cluster) -> None:
