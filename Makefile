@@ -10,7 +10,7 @@ MOVIELENS_DIR ?=
 IMAGES = consumer exporter inference load migrations probe trainer ui
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help setup demo loop stop status logs clean test lint format faults soak bench quality lock env
+.PHONY: help setup demo loop stop status logs clean test lint format faults soak bench quality lock env dashboards
 
 help: ## print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -75,6 +75,9 @@ bench: setup ## what the project claims to be fast, measured
 quality: setup ## offline quality on MovieLens 1M: make quality MOVIELENS_DIR=…
 	@test -n '$(MOVIELENS_DIR)' || { echo 'name the folder with MovieLens 1M: make quality MOVIELENS_DIR=…' >&2; exit 2; }
 	.venv/bin/python -m tests.bench.quality --movielens '$(MOVIELENS_DIR)'
+
+dashboards: setup ## write Grafana's dashboards anew from grafana/*.py
+	.venv/bin/python -m grafana.generate
 
 lock: setup ## write the lock files anew from infra/requirements/*.in
 	cd infra/requirements && for name in dev airflow; do \
