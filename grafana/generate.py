@@ -6,10 +6,10 @@ from types import ModuleType
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from grafana import truth
+from grafana import api, consumer, logs, model, recommendations, stack, truth
 
 FOLDER = Path(__file__).parent / "dashboards"
-MODULES: tuple[ModuleType, ...] = (truth,)
+MODULES: tuple[ModuleType, ...] = (truth, consumer, api, model, recommendations, stack, logs)
 
 
 def documents() -> dict[str, str]:

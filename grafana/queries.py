@@ -52,7 +52,7 @@ def now_as_table(expr: str) -> prometheus.Dataquery:
     return now(expr).format(PromQueryFormat.TABLE)
 
 
-def logs(expr: str) -> loki.Dataquery:
+def log_query(expr: str) -> loki.Dataquery:
     """Ask Loki for log lines, newest first."""
     query = loki.Dataquery().expr(expr).query_type("range").datasource(LOKI)
     return query.direction(LokiQueryDirection.BACKWARD).max_lines(500)

@@ -1,0 +1,166 @@
+"""Dashboard 4: which replica serves which model, how old and how good it is, and whether reloads work."""
+
+from grafana_foundation_sdk.builders import stat, table, timeseries
+from grafana_foundation_sdk.models import units
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from grafana.layout import compose, line, numbers, section
+from grafana.panels import bad_from, chart, columns, listing, number, with_logs
+from grafana.queries import now, now_as_table, over_time
+from grafana.variables import model_version, replica
+from services.contracts import metrics as m
+
+HOUR = 3_600
+MINE = 'instance=~"$replica"'
+
+
+def dashboard() -> Dashboard:
+    """Return the dashboard."""
+    return compose(
+        "movierecs-model",
+        "4 Model",
+        "Which replica serves which model, how old and how good is it, and do reloads work?",
+        section(
+            "What is served?",
+            numbers(versions_served(), champion_age(), failed_reloads(), unlike_the_champion()),
+            line(replicas_and_versions(), champion()),
+            line(versions_over_time(), age()),
+        ),
+        section("Do reloads work?", line(reloads(), swaps())),
+        section("How good is it offline?", line(offline_of_the_served(), offline_of_the_latest()), line(latest())),
+        variables=(replica("inference"), model_version()),
+    )
+
+
+def versions_served() -> stat.Panel:
+    return number(
+        "How many versions are served at once?",
+        "1, except for the seconds of a reload. More for five minutes is an alert.",
+        units.Short,
+        now(f"count (count by (version) ({m.MODEL_INFO.name} == 1))"),
+        limits=bad_from(2),
+    )
+
+
+def champion_age() -> stat.Panel:
+    return number(
+        "How old is the registry's champion?",
+        "Time since it was made. Above 36 hours the nightly run has failed, or its models were not good enough.",
+        units.Seconds,
+        now(f"time() - max ({m.MODEL_CHAMPION_TRAINED.name})"),
+        limits=bad_from(36 * HOUR, 30 * HOUR),
+    )
+
+
+def failed_reloads() -> stat.Panel:
+    return number(
+        "Reloads that did not work, in the time shown",
+        "Failed or refused, of all replicas. The model before goes on being served.",
+        units.Short,
+        now(f'sum (increase({m.MODEL_RELOADS.name}{{outcome=~"failed|refused"}}[$__range]))'),
+        limits=bad_from(1),
+    )
+
+
+def unlike_the_champion() -> stat.Panel:
+    return number(
+        "How many replicas do not serve the champion?",
+        "0, except for the seconds between a promotion and the reload, or when an operator loaded another version.",
+        units.Short,
+        now(
+            f"count ({m.MODEL_INFO.name} == 1)"
+            f" - (count (({m.MODEL_INFO.name} == 1) and on (version) ({m.MODEL_CHAMPION_INFO.name} == 1)) or vector(0))"
+        ),
+        limits=bad_from(1),
+    )
+
+
+def replicas_and_versions() -> table.Panel:
+    panel = listing(
+        "Which replica serves which version?",
+        "One row per replica: the version, its stage in the registry, and when it was made.",
+        now_as_table(f'sum by (instance, version, stage) ({m.MODEL_INFO.name}{{{MINE}, version=~"$version"}} == 1)'),
+        now_as_table(f"1000 * max by (instance) ({m.MODEL_TRAINED_TIMESTAMP.name}{{{MINE}}})"),
+        units={"Made": units.DatetimeISO},
+    )
+    names = {"instance": "Replica", "version": "Version", "stage": "Stage", "Value #B": "Made"}
+    return columns(panel, names, "Value #A")
+
+
+def champion() -> table.Panel:
+    panel = listing(
+        "Which version is the registry's champion?",
+        "What replicas should serve, as the exporter reads it from PostgreSQL.",
+        now_as_table(f"sum by (version) ({m.MODEL_CHAMPION_INFO.name} == 1)"),
+    )
+    return columns(panel, {"version": "Version"}, "Value")
+
+
+def versions_over_time() -> timeseries.Panel:
+    return chart(
+        "How many replicas serve each version?",
+        "A promotion shows as one version giving way to the next within a minute.",
+        units.Short,
+        over_time(f'sum by (version, stage) ({m.MODEL_INFO.name}{{version=~"$version"}})', "{{version}} {{stage}}"),
+        stacked=True,
+    )
+
+
+def age() -> timeseries.Panel:
+    return chart(
+        "How old is the model that each replica serves?",
+        "Time since it was made. Drops to near 0 every night.",
+        units.Seconds,
+        over_time(f"time() - {m.MODEL_TRAINED_TIMESTAMP.name}{{{MINE}}}", "{{instance}}"),
+        limits=bad_from(36 * HOUR),
+    )
+
+
+def reloads() -> timeseries.Panel:
+    panel = chart(
+        "How did reloads end?",
+        "Since each replica's start, by outcome: swapped, unchanged (it was served already), refused (the bundle is "
+        "broken), failed.",
+        units.Short,
+        over_time(f"sum by (outcome) ({m.MODEL_RELOADS.name}{{{MINE}}})", "{{outcome}}"),
+    )
+    return with_logs(panel, "inference")
+
+
+def swaps() -> timeseries.Panel:
+    return chart(
+        "When did replicas take a new model?",
+        "Swaps by replica within each step: all replicas swap together.",
+        units.Short,
+        over_time(
+            f'sum by (instance) (increase({m.MODEL_RELOADS.name}{{outcome="swapped", {MINE}}}[$__rate_interval]))',
+            "{{instance}}",
+        ),
+    )
+
+
+def offline_of_the_served() -> timeseries.Panel:
+    return chart(
+        "How good was the served model in its evaluation?",
+        "Metrics of the split by time that decided about its promotion, best replica; higher is better.",
+        units.Short,
+        over_time(f"max by (name, split) ({m.MODEL_METRIC.name}{{{MINE}}})", "{{name}} ({{split}})"),
+    )
+
+
+def offline_of_the_latest() -> timeseries.Panel:
+    return chart(
+        "How good are the models that the nightly run makes?",
+        "Metrics of the registry's latest version, promoted or not. One that is worse was not promoted.",
+        units.Short,
+        over_time(f"max by (name) ({m.MODEL_OFFLINE_METRIC.name})", "{{name}}"),
+    )
+
+
+def latest() -> table.Panel:
+    panel = listing(
+        "The latest version's metrics",
+        "As the trainer wrote them into the registry.",
+        now_as_table(f"max by (version, name) ({m.MODEL_OFFLINE_METRIC.name})"),
+    )
+    return columns(panel, {"version": "Version", "name": "Metric", "Value": "Value"})
