@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
 from services.common import telemetry
 from services.contracts import metrics
@@ -35,8 +35,9 @@ def metric(request: pytest.FixtureRequest) -> Metric:
 
 
 def test_prometheus_client_takes_it(metric: Metric) -> None:
-    made = MAKE[metric.kind](metric, CollectorRegistry())
-    made.labels(*("x" for _ in metric.labels)) if metric.labels else made
+    registry = CollectorRegistry()
+    MAKE[metric.kind](metric, registry)
+    assert f"# TYPE {metric.name} {metric.kind}\n" in generate_latest(registry).decode()
 
 
 def test_its_name_is_as_the_conventions_have_it(metric: Metric) -> None:
@@ -95,8 +96,8 @@ def named() -> set[str]:
 
 @pytest.mark.parametrize("name", sorted(DECLARED))
 def test_some_process_makes_it(name: str, named: set[str]) -> None:
-    if name not in named and not (ROOT / "services/exporter").is_dir():
-        pytest.xfail("the exporter is not there yet")
+    if name == "UI_API_SECONDS" and name not in named:
+        pytest.xfail("the demo does not measure its calls yet")
     assert name in named
 
 
