@@ -113,14 +113,15 @@ def stored_rows() -> timeseries.Panel:
         units.Short,
         Sql(
             f"""
-            SELECT $__timeInterval(record_time) AS time, 'stored' AS holds,
-                uniqExact(epoch, partition, offset) AS records
-            FROM {tables.EVENTS} WHERE $__timeFilter(record_time) AND epoch != {tables.FILES_EPOCH} GROUP BY time
-            UNION ALL
-            SELECT $__timeInterval(record_time) AS time, 'set aside' AS holds,
-                uniqExact(epoch, partition, offset) AS records
-            FROM {tables.EVENTS_QUARANTINE} WHERE $__timeFilter(record_time) AND topic = '{EVENTS_TOPIC}' GROUP BY time
-            ORDER BY time
+            SELECT $__timeInterval(record_time) AS time, holds, uniqExact(epoch, partition, offset) AS records
+            FROM (
+                SELECT record_time, epoch, partition, offset, 'stored' AS holds FROM {tables.EVENTS}
+                WHERE $__timeFilter(record_time) AND epoch != {tables.FILES_EPOCH}
+                UNION ALL
+                SELECT record_time, epoch, partition, offset, 'set aside' AS holds FROM {tables.EVENTS_QUARANTINE}
+                WHERE $__timeFilter(record_time) AND topic = '{EVENTS_TOPIC}'
+            )
+            GROUP BY time, holds ORDER BY time
             """,
             series=True,
         ),
