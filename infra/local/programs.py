@@ -48,6 +48,8 @@ def programs(settings: StackSettings, path: str) -> dict[str, Program]:
             f"{url}:{settings.clickhouse_port}",
             {"CLICKHOUSE_PORT": settings.clickhouse_port},
             stop_seconds=30,
+            # .env may hold the password of Compose's; this one is on 127.0.0.1 and asks for none.
+            environment={"CLICKHOUSE_PASSWORD": ""},
         ),
         Program(
             "postgres",
@@ -68,6 +70,12 @@ def programs(settings: StackSettings, path: str) -> dict[str, Program]:
             _module("services.consumer"),
             f"{url}:{settings.consumer_metrics_port}/metrics",
             {"CONSUMER_METRICS_PORT": settings.consumer_metrics_port},
+        ),
+        Program(
+            "probe",
+            _module("services.probe"),
+            f"{url}:{settings.probe_port}/metrics",
+            {"PROBE_PORT": settings.probe_port},
         ),
         Program(
             "ui",

@@ -18,6 +18,7 @@ def targets(settings: StackSettings, running: Collection[str]) -> dict[str, str]
     by_program = {
         "inference": ("inference", settings.inference_port),
         "consumer": ("consumer", settings.consumer_metrics_port),
+        "probe": ("probe", settings.probe_port),
         "statsd-exporter": ("airflow", settings.statsd_exporter_port),
         "prometheus": ("prometheus", settings.prometheus_port),
     }

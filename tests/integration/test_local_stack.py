@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPa
 
 from infra.local.kafka.jars import jars_folder
 from infra.local.leftovers import stack_processes
-from infra.local.readiness import kafka_answers, postgres_answers
+from infra.local.readiness import http_body, kafka_answers, postgres_answers
 from infra.local.settings import StackSettings
 from infra.local.stack import Stack, StackError
 from infra.local.status import status_table
@@ -308,6 +308,15 @@ def test_changed_settings_are_not_taken_up_silently(make_stack: MakeStack) -> No
     make_stack().up(["postgres"])
     with pytest.raises(StackError, match="settings have changed"):
         make_stack(ui_port=free_port()).up(["postgres"])
+
+
+def test_composes_password_of_clickhouse_does_not_close_the_stacks_own(
+    make_stack: MakeStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLICKHOUSE_PASSWORD", "for Compose")
+    stack = make_stack()
+    stack.up(["clickhouse"])
+    assert http_body(f"http://127.0.0.1:{stack.settings.clickhouse_port}/?query=SELECT%201") == "1\n"
 
 
 def test_a_name_that_is_no_program_is_refused(make_stack: MakeStack) -> None:
