@@ -17,7 +17,7 @@ from infra.local.dataset import DatasetSettings
 from infra.local.kafka.broker import Broker, server_properties
 from services.consumer.service import LAST_RESORT_SECONDS
 from services.consumer.settings import ConsumerSettings
-from tests.support.compose import Project
+from tests.support.compose import PORTS, Project
 from tests.support.dockerfile import AIRFLOW_DOCKERFILE, image
 from tests.support.health_checks import answers
 from tests.support.processes import ROOT
@@ -40,11 +40,6 @@ ALSO = {
     "airflow-scheduler": {"INFERENCE_URL", "ADMIN_API_KEY"},
 }
 TRACES = {"OTEL_EXPORTER_OTLP_ENDPOINT"}
-PORTS = {"kafka": {9092}, "clickhouse": {8123, 9363}, "postgres": {5432}, "api": {8000}, "inference": {8000},
-         "consumer": {9101}, "exporter": {9102}, "probe": {9103}, "ui": {8501, 9105}, "airflow-api-server": {8080},
-         "statsd-exporter": {9104}, "prometheus": {9090}, "alertmanager": {9093}, "loki": {3100}, "alloy": {12345},
-         "grafana": {3000}}  # fmt: skip
-"""Where each service listens; the tests below compare it with what each is told."""
 
 
 def classes(service: str) -> list[type[BaseSettings]]:

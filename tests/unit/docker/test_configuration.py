@@ -5,9 +5,10 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+import yaml
 
 from services.contracts.tables import EVENTS
-from tests.support.compose import Project
+from tests.support.compose import PORTS, Project
 from tests.support.processes import ROOT
 
 CONFIG, USERS = (ROOT / "infra/clickhouse/server" / name for name in ("config.xml", "users.xml"))
@@ -63,3 +64,27 @@ def test_whoever_reads_configuration_is_started_with_the_path_that_is_mounted(pr
         for word in words:
             folder = next(t for t in mounted if word.startswith(t))
             assert (mounted[folder] / word.removeprefix(folder).lstrip("/")).is_file(), f"{name}: {word}"
+
+
+def test_grafana_reaches_its_data_sources_and_finds_its_dashboards(project: Project) -> None:
+    provisioning = ROOT / "grafana/provisioning"
+    grafana = project.services["grafana"]
+    (sources,) = (yaml.safe_load(path.read_text())["datasources"] for path in provisioning.glob("datasources/*.yml"))
+    hosts = set()
+    for source in sources:
+        settings = source["jsonData"]
+        address = source.get("url") or f"{settings['protocol']}://{settings['host']}:{settings['port']}"
+        host, port = address.removeprefix("http://").split(":")
+        hosts.add(host)
+        assert int(port) in PORTS[host]
+        assert set(project.services[host]["networks"]) & set(grafana["networks"]), host
+        assert host in grafana["depends_on"], host
+    assert hosts == {"prometheus", "loki", "clickhouse"}
+    passwords = re.findall(r"password: \$(\w+)", (provisioning / "datasources/movierecs.yml").read_text())
+    assert passwords
+    assert set(passwords) <= set(project.environment("grafana"))
+    (folders,) = (yaml.safe_load(path.read_text())["providers"] for path in provisioning.glob("dashboards/*.yml"))
+    mounted = {volume["target"]: Path(volume["source"]) for volume in grafana["volumes"]}
+    for folder in folders:
+        assert list(mounted[folder["options"]["path"]].glob("*.json"))
+    assert mounted["/etc/grafana/provisioning"] == provisioning
