@@ -23,6 +23,7 @@ ITEMS = "items"
 USERS = "users"
 LOADED_FILES = "loaded_files"
 MODEL_VERSIONS = "model_versions"
+TRAINER_STEPS = "trainer_steps"
 MODEL_PROMOTED_CHANNEL = "model_promoted"
 USER_ERASED_CHANNEL = "user_erased"
 

@@ -46,9 +46,11 @@ from services.trainer.settings import (
     RegistrySettings,
     TrainerSettings,
 )
+from services.trainer.step_log import note_step
 from services.trainer.steps import GateRefusedError, NotEnoughDataError, Stores
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_GATE_REFUSED, EXIT_NOT_ENOUGH_DATA, EXIT_FILES_REFUSED = range(6)
+_MEANING = {EXIT_GATE_REFUSED: "the gate refused the model", EXIT_NOT_ENOUGH_DATA: "not enough data"}
 _WAIT_FOR_STORES_SECONDS = 60
 
 log = logging.getLogger("services.trainer")
@@ -71,23 +73,30 @@ def main(argv: list[str] | None = None) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return EXIT_USAGE
-    except (MovieLensError, RunError, RegistryError) as error:
-        log.error("%s", error)  # noqa: TRY400 - the message is the point
-        return EXIT_USAGE
-    except GateRefusedError as error:
-        log.error("the gate refused the model: %s", error)  # noqa: TRY400
-        return EXIT_GATE_REFUSED
-    except FilesRefusedError as error:
-        log.error("%s", error, extra={"step": options.name, **asdict(error.imported)})  # noqa: TRY400
-        return EXIT_FILES_REFUSED
-    except (NotEnoughDataError, EmptyCatalogueError) as error:
-        log.error("not enough data: %s", error)  # noqa: TRY400
-        return EXIT_NOT_ENOUGH_DATA
-    except Exception:
-        log.exception("%s failed", options.name)
-        return EXIT_FAILED
+    except Exception as error:
+        status = _exit_status(error)
+        if status == EXIT_FAILED:
+            log.exception("%s failed", options.name)
+        else:
+            refused = asdict(error.imported) if isinstance(error, FilesRefusedError) else {}
+            meaning = _MEANING.get(status, options.name)
+            log.error("%s: %s", meaning, error, extra={"step": options.name, **refused})  # noqa: TRY400
+        return status
     print(json.dumps({"step": options.name, **answer}, default=str), flush=True)
     return EXIT_OK
+
+
+def _exit_status(error: BaseException) -> int:
+    match error:
+        case SettingsError() | MovieLensError() | RunError() | RegistryError():
+            return EXIT_USAGE
+        case GateRefusedError():
+            return EXIT_GATE_REFUSED
+        case NotEnoughDataError() | EmptyCatalogueError():
+            return EXIT_NOT_ENOUGH_DATA
+        case FilesRefusedError():
+            return EXIT_FILES_REFUSED
+    return EXIT_FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -98,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def add(name: str, command: Callable[[argparse.Namespace], Answer]) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
-        sub.set_defaults(command=command)
+        sub.set_defaults(command=command if name in _NOT_NOTED else _noted(name, command))
         return sub
 
     for name, command in _STEPS.items():
@@ -114,6 +123,23 @@ def _parser() -> argparse.ArgumentParser:
     add("versions", _versions)
     add("rollback", _rollback).add_argument("--to", metavar="VERSION", help="an earlier champion, not the last one")
     return parser
+
+
+def _noted(name: str, step: Callable[[argparse.Namespace], Answer]) -> Callable[[argparse.Namespace], Answer]:
+    """Wrap a step so that how it ended is written down."""
+
+    def noted(options: argparse.Namespace) -> Answer:
+        started_at = datetime.now(timezone.utc)
+        run_id = getattr(options, "run_id", "")
+        try:
+            answer = step(options)
+        except (Exception, SettingsError) as error:
+            note_step(run_id, name, _exit_status(error), started_at)
+            raise
+        note_step(run_id, name, EXIT_OK, started_at)
+        return answer
+
+    return noted
 
 
 def _positive(text: str) -> int:
@@ -169,7 +195,7 @@ def _run(options: argparse.Namespace) -> Answer:
         if name == "run":
             continue
         started = time.perf_counter()
-        answer = step(options)
+        answer = _noted(name, step)(options)
         log.info("%s is done", name, extra={"seconds": round(time.perf_counter() - started, 3), "result": answer})
     return answer
 
@@ -183,6 +209,8 @@ _STEPS: dict[str, Callable[[argparse.Namespace], Answer]] = {
     "promote": _promote,
     "run": _run,
 }
+_NOT_NOTED = frozenset({"run", "versions", "rollback"})
+"""Not steps of a run themselves: `run` notes each of its own, the others change nothing that a night does."""
 
 
 def _load(options: argparse.Namespace) -> Answer:

@@ -1,0 +1,27 @@
+"""The diary of steps in PostgreSQL, by which monitoring knows how the night went. Writing it never changes a step."""
+
+import logging
+from datetime import datetime, timezone
+
+import psycopg
+from psycopg import sql
+
+from services.common import postgres
+from services.common.settings import PostgresSettings, SettingsError
+from services.contracts.tables import TRAINER_STEPS
+
+log = logging.getLogger(__name__)
+
+_INSERT = sql.SQL(
+    "INSERT INTO {} (run_id, step, exit_status, started_at, finished_at) VALUES (%s, %s, %s, %s, %s)"
+).format(sql.Identifier(TRAINER_STEPS))
+
+
+def note_step(run_id: str, step: str, exit_status: int, started_at: datetime) -> None:
+    """Write that a step of a run (or of none: '') ended now; a database that is away is only logged."""
+    try:
+        dsn = PostgresSettings.from_environment().postgres_dsn
+        with postgres.connect(dsn, autocommit=True) as connection:
+            connection.execute(_INSERT, (run_id, step, exit_status, started_at, datetime.now(timezone.utc)))
+    except (SettingsError, psycopg.Error) as error:
+        log.warning("could not write down how the step ended: %s", error, extra={"step": step, "run_id": run_id})
