@@ -68,7 +68,7 @@ def compose(
     for variable in variables:
         builder.with_variable(variable)
     others = DashboardLink("Dashboards").type(DashboardLinkType.DASHBOARDS).tags([TAG])
-    builder.link(others.as_dropdown(True).keep_time(True).include_vars(True))
+    builder.link(others.as_dropdown(True).keep_time(True))
     dashboard = builder.build()
     dashboard.panels = list(_placed(sections))
     for number, panel in enumerate(dashboard.panels, 1):

@@ -6,7 +6,7 @@ from grafana_foundation_sdk.models.dashboard import VariableOption, VariableRefr
 from grafana.sources import LOKI, PROMETHEUS
 from services.contracts.metrics import MODEL_INFO
 
-_ALL = VariableOption(text="All", value="$__all")
+_ALL = VariableOption(text=["All"], value=["$__all"])
 
 
 def replica(job: str) -> QueryVariable:
