@@ -1,0 +1,46 @@
+"""The gauges of the last look at each part, as Prometheus collects them."""
+
+from collections.abc import Iterable, Mapping
+from threading import Lock
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from services.contracts.metrics import Metric
+
+Labels = tuple[str, ...]
+Samples = Mapping[Metric, Mapping[Labels, float]]
+"""Values by the labels that the metric declares, in that order."""
+
+
+class Gauges(Collector):
+    """Holds each part's samples until its next look, whose samples replace all of them: what is gone ends."""
+
+    def __init__(self, metrics: Iterable[Metric], registry: CollectorRegistry) -> None:
+        self._metrics = tuple(metrics)
+        self._samples: dict[str, Samples] = {}
+        self._lock = Lock()
+        registry.register(self)
+
+    def show(self, part: str, samples: Samples) -> None:
+        """Show `samples` in place of what the part showed before.
+
+        Raises:
+            ValueError: a metric is not one of ours.
+        """
+        if unknown := [metric.name for metric in samples if metric not in self._metrics]:
+            raise ValueError(f"{part}: not one of the exporter's metrics: {', '.join(unknown)}")
+        with self._lock:
+            self._samples[part] = samples
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """Return every family, also those without a sample."""
+        with self._lock:
+            parts = list(self._samples.values())
+        families = [GaugeMetricFamily(metric.name, metric.help, labels=metric.labels) for metric in self._metrics]
+        for metric, family in zip(self._metrics, families, strict=True):
+            for samples in parts:
+                for labels, value in samples.get(metric, {}).items():
+                    family.add_metric(labels, value)
+        return families

@@ -1,0 +1,76 @@
+"""What ClickHouse says of the lists: how many were shown and liked, how much of the catalogue, how well known it is.
+
+A list counts once, however often its record was stored, and so does its like: identity is viewer and request id. The
+viewer of the probe counts nowhere, nor do erased viewers.
+"""
+
+# ruff: noqa: S608 - only our own names and numbers go into the statements
+from clickhouse_connect.driver.client import Client
+
+from services.contracts.ids import PROBE_USER
+from services.contracts.metrics import CATALOGUE_COVERAGE, CTR, LISTS_LIKED, LISTS_SHOWN, NOVELTY
+from services.contracts.tables import ERASED_USERS, EVENTS, IMPRESSIONS, SIGNALS_VIEW
+from services.exporter.gauges import Labels, Samples
+
+WINDOWS = {"1h": 3600, "1d": 86_400, "7d": 604_800}
+POSITIVE_RATING = 4
+"""From this rating on a film counts as liked, as the trainer's models take it unless told otherwise."""
+
+_SECONDS = "[" + ", ".join(str(seconds) for seconds in WINDOWS.values()) + "]"
+_NAME = {seconds: name for name, seconds in WINDOWS.items()}
+# `record_time` is when Kafka took the record: it tells which months to read.
+_SHOWN = f"""
+    FROM {IMPRESSIONS}
+    ARRAY JOIN {_SECONDS} AS seconds
+    WHERE record_time >= now() - INTERVAL 8 DAY AND served_at >= now() - toIntervalSecond(seconds)
+      AND user_id != {PROBE_USER} AND user_id NOT IN (SELECT user_id FROM {ERASED_USERS})
+"""
+_LIKED = f"""
+    SELECT user_id, request_id FROM {EVENTS}
+    WHERE record_time >= now() - INTERVAL 8 DAY AND action = 'like' AND request_id IS NOT NULL
+"""
+_LISTS = f"""
+    SELECT model_version, variant, seconds, uniqExact(user_id, request_id),
+        uniqExactIf(user_id, request_id, (user_id, request_id) IN ({_LIKED}))
+    {_SHOWN} GROUP BY model_version, variant, seconds
+"""
+_FILMS = f"SELECT seconds, uniqExact(arrayJoin(item_ids)) {_SHOWN} GROUP BY seconds"
+_NOVELTY = f"""
+    WITH
+        (SELECT uniqExact(user_id) FROM liked) AS viewers,
+        liked AS (
+            SELECT user_id, item_id FROM {SIGNALS_VIEW}
+            WHERE ((signal = 'rating' AND value >= {POSITIVE_RATING}) OR (signal = 'opinion' AND value > 0))
+              AND user_id != {PROBE_USER}
+        )
+    SELECT seconds, sum(times * log2(viewers / greatest(1, known))) / sum(times)
+    FROM (SELECT seconds, arrayJoin(item_ids) AS item_id, count() AS times {_SHOWN} GROUP BY seconds, item_id) AS shown
+    LEFT JOIN (SELECT item_id, uniqExact(user_id) AS known FROM liked GROUP BY item_id) AS popularity USING (item_id)
+    WHERE viewers > 0
+    GROUP BY seconds
+"""
+
+
+def look(client: Client, films: int) -> Samples:
+    """Return the lists of the past hour, day and week; `films` is the size of the catalogue.
+
+    Novelty is the mean self-information of the films shown, log2(viewers / viewers who liked the film), each showing
+    counting once (Zhou et al., PNAS 107(10), 2010, "surprisal"); a film that nobody liked counts as liked by one.
+
+    Raises:
+        clickhouse_connect.driver.exceptions.Error: ClickHouse does not answer or refuses.
+    """
+    shown: dict[Labels, float] = {}
+    liked: dict[Labels, float] = {}
+    for version, variant, seconds, lists, with_like in client.query(_LISTS).result_rows:
+        labels = (version, variant, _NAME[seconds])
+        shown[labels], liked[labels] = float(lists), float(with_like)
+    seen = client.query(_FILMS).result_rows
+    novelty = client.query(_NOVELTY).result_rows
+    return {
+        LISTS_SHOWN: shown,
+        LISTS_LIKED: liked,
+        CTR: {labels: liked[labels] / lists for labels, lists in shown.items()},
+        CATALOGUE_COVERAGE: {(_NAME[seconds],): count / films for seconds, count in seen} if films else {},
+        NOVELTY: {(_NAME[seconds],): float(bits) for seconds, bits in novelty},
+    }

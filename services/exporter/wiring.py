@@ -1,0 +1,81 @@
+"""The exporter's parts and the stores that they read."""
+
+from prometheus_client import CollectorRegistry
+
+from services.common import clickhouse, kafka, postgres
+from services.contracts import metrics
+from services.exporter import lists, models, stream, truth
+from services.exporter.dependency import Dependency
+from services.exporter.gauges import Gauges, Samples
+from services.exporter.loop import Loop, Part
+from services.exporter.settings import ExporterSettings
+
+METRICS = (
+    metrics.INGEST_CONSUMER_LAG,
+    metrics.INGEST_LAST_COMMITTED,
+    metrics.INGEST_RETENTION_HEADROOM,
+    metrics.INGEST_AUDIT_MISSING,
+    metrics.INGEST_AUDIT_LAST,
+    metrics.LISTS_SHOWN,
+    metrics.LISTS_LIKED,
+    metrics.CTR,
+    metrics.CATALOGUE_COVERAGE,
+    metrics.NOVELTY,
+    metrics.MODEL_CHAMPION_INFO,
+    metrics.MODEL_CHAMPION_TRAINED,
+    metrics.MODEL_OFFLINE_METRIC,
+    metrics.STEP_LAST_SUCCESS,
+    metrics.STEP_LAST_DURATION,
+    metrics.STEP_LAST_STATUS,
+    metrics.DEPENDENCY_UP,
+    metrics.EXPORTER_COLLECT_SECONDS,
+    metrics.EXPORTER_LAST_SUCCESS,
+)
+QUERY_SECONDS = 60
+"""An answer of ClickHouse that takes longer is given up."""
+
+
+def make_loop(settings: ExporterSettings, registry: CollectorRegistry) -> Loop:
+    """Wire; nothing is connected yet."""
+    broker = Dependency("kafka", lambda: kafka.admin(settings.kafka_bootstrap_servers))
+    rows = Dependency(
+        "clickhouse",
+        lambda: clickhouse.connect(
+            settings.clickhouse_url,
+            send_receive_timeout=QUERY_SECONDS,
+            query_retries=0,
+            client_name="movierecs-exporter",
+        ),
+        lambda client: client.close(),
+    )
+    database = Dependency(
+        "postgres", lambda: postgres.connect(settings.postgres_dsn), lambda connection: connection.close()
+    )
+
+    def look_at_stream() -> Samples:
+        with broker.client() as admin:
+            topics = (settings.events_topic, settings.impressions_topic)
+            return stream.look(admin, settings.kafka_bootstrap_servers, settings.consumer_group, topics)
+
+    def look_at_truth() -> Samples:
+        with rows.client() as client:
+            return truth.look(client)
+
+    def look_at_models() -> Samples:
+        with database.client() as connection:
+            return models.look(connection)
+
+    def look_at_lists() -> Samples:
+        with database.client() as connection:
+            films = models.films(connection)
+        with rows.client() as client:
+            return lists.look(client, films)
+
+    soon, late = settings.exporter_interval_seconds, settings.exporter_lists_seconds
+    parts = [
+        Part("stream", soon, look_at_stream),
+        Part("audit", soon, look_at_truth),
+        Part("models", soon, look_at_models),
+        Part("lists", late, look_at_lists),
+    ]
+    return Loop(parts, (broker, rows, database), Gauges(METRICS, registry))

@@ -1,0 +1,245 @@
+"""The exporter on the real stores: each figure against data whose answer is known; what happens when one is away."""
+
+import sys
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta, timezone
+from math import log2
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
+
+from services.common import audit, postgres
+from services.common.kafka import describe_topic
+from services.common.migrations import POSTGRES_MIGRATIONS, migrate_postgres, read_migrations
+from services.contracts.ids import PROBE_USER
+from services.contracts.impressions import Impression
+from services.contracts.metrics import (
+    CATALOGUE_COVERAGE,
+    CTR,
+    INGEST_AUDIT_MISSING,
+    LISTS_LIKED,
+    LISTS_SHOWN,
+    NOVELTY,
+)
+from services.exporter import lists, models, truth
+from services.trainer.step_log import note_step
+from tests.support.pipeline import Pipeline, event
+from tests.support.ports import free_port
+from tests.support.processes import ServiceProcess, wait_until
+from tests.support.services import ClickHouseServer, KafkaServer
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def pipeline(kafka: KafkaServer, clickhouse_database: str, tmp_path: Path) -> Pipeline:
+    return Pipeline(kafka.bootstrap, clickhouse_database, tmp_path)
+
+
+@pytest.fixture
+def database(postgres_database: str) -> str:
+    with postgres.connect(SecretStr(postgres_database), autocommit=True) as connection:
+        migrate_postgres(connection, read_migrations(POSTGRES_MIGRATIONS))
+    return postgres_database
+
+
+class Exporter:
+    """``python -m services.exporter``, and what it shows."""
+
+    def __init__(self, pipeline: Pipeline, dsn: str, **changes: str) -> None:
+        self.url = f"http://127.0.0.1:{(port := free_port())}"
+        environment = pipeline.env(
+            POSTGRES_DSN=dsn, EXPORTER_PORT=str(port), EXPORTER_INTERVAL_SECONDS="0.3", **changes
+        )
+        argv = [sys.executable, "-m", "services.exporter"]
+        self.process = ServiceProcess("exporter", argv, pipeline.folder / "exporter.log", env=environment)
+
+    def start(self) -> "Exporter":
+        self.process.start().wait_ready(self.answers, 30)
+        return self
+
+    def answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health", timeout=5).is_success
+        except httpx.TransportError:
+            return False
+
+    def values(self, name: str) -> dict[tuple[str, ...], float]:
+        """Return the metric's samples by the values of their labels, in the order of the labels' names."""
+        families = text_string_to_metric_families(httpx.get(f"{self.url}/metrics", timeout=5).text)
+        samples = (s for family in families for s in family.samples if s.name == name)
+        return {tuple(v for _, v in sorted(s.labels.items())): s.value for s in samples}
+
+
+@pytest.fixture
+def exporter(pipeline: Pipeline, database: str) -> Iterator[Exporter]:
+    pipeline.make_topics()
+    made = Exporter(pipeline, database)
+    yield made
+    made.process.close()
+
+
+def test_a_dead_consumers_lag_is_shown_from_outside(pipeline: Pipeline, exporter: Exporter) -> None:
+    pipeline.produce([event(n) for n in range(60)])
+    consumer = pipeline.consumer()
+    consumer.start()
+    wait_until(lambda: pipeline.count("events") == 60, 30, "60 rows")
+    assert consumer.stop() == 0
+    stored_at = time.time()
+    exporter.start()
+
+    def lag() -> float:
+        found = exporter.values("ingest_consumer_lag_messages")
+        assert len(found) in {0, pipeline.partitions + 2}
+        return sum(found.values()) if found else -1
+
+    def last() -> dict[tuple[str, ...], float]:
+        return exporter.values("ingest_last_committed_event_timestamp_seconds")
+
+    wait_until(lambda: lag() == 0, 20, "no lag")
+    (before,) = last().values()
+    assert stored_at - 60 < before <= stored_at + 1
+    headroom = exporter.values("ingest_retention_headroom_seconds")
+    assert headroom[(pipeline.events_topic,)] == pytest.approx(86_400, abs=1)
+
+    pipeline.produce([event(n) for n in range(60, 100)])
+    wait_until(lambda: lag() == 40, 20, "a lag of 40")
+    assert list(last().values()) == [before]
+    wait_until(
+        lambda: exporter.values("ingest_retention_headroom_seconds")[(pipeline.events_topic,)] < 86_399,
+        20,
+        "it shrinks",
+    )
+
+
+def test_lists_and_likes_are_counted_once_and_by_what_showed_them(pipeline: Pipeline) -> None:
+    client = pipeline.connect()
+    now = datetime.now(timezone.utc)
+    shown = [
+        impression(1, "a", [10, 11], now),
+        impression(2, "a", [10, 12], now - 2 * HOUR),
+        impression(3, "b", [13, 14], now - 2 * HOUR),
+        impression(4, "b", [15, 16], now - 8 * 24 * HOUR),
+        impression(PROBE_USER, "a", [17, 18], now),
+        impression(5, "a", [19, 20], now),
+    ]
+    insert_impressions(pipeline, shown)
+    insert_impressions(pipeline, shown[:1], offset=100)  # the same list, produced twice
+    liked = [
+        event(0).model_copy(update={"user_id": 1, "item_id": 10, "request_id": shown[0].request_id}),
+        event(1).model_copy(update={"user_id": 1, "item_id": 11, "request_id": shown[0].request_id}),
+        event(2).model_copy(update={"user_id": 9, "item_id": 12, "request_id": shown[1].request_id}),  # somebody else's
+        event(3).model_copy(update={"user_id": PROBE_USER, "item_id": 17, "request_id": shown[4].request_id}),
+    ]
+    insert_likes(pipeline, liked)
+    client.insert("erased_users", [[5]], column_names=["user_id"])
+
+    found = lists.look(client, films=10)
+    a_hour, a_day, b_day = ("a", "main", "1h"), ("a", "main", "1d"), ("b", "main", "1d")
+    assert found[LISTS_SHOWN] == {
+        a_hour: 1, a_day: 2, ("a", "main", "7d"): 2, b_day: 1, ("b", "main", "7d"): 1,
+    }  # fmt: skip
+    assert found[LISTS_LIKED][a_hour] == 1
+    assert found[LISTS_LIKED][a_day] == 1
+    assert found[LISTS_LIKED][b_day] == 0
+    assert found[CTR][a_hour] == 1
+    assert found[CTR][a_day] == 0.5
+    assert found[CATALOGUE_COVERAGE] == {("1h",): 0.2, ("1d",): 0.5, ("7d",): 0.5}
+
+
+def test_novelty_is_the_mean_self_information_of_what_was_shown(pipeline: Pipeline) -> None:
+    # Four viewers like something: film 10 all of them, film 11 one; 12 nobody, which counts as one.
+    insert_likes(pipeline, [event(n).model_copy(update={"user_id": n + 1, "item_id": 10}) for n in range(4)])
+    insert_likes(pipeline, [event(9).model_copy(update={"user_id": 1, "item_id": 11})], offset=50)
+    insert_likes(pipeline, [event(8).model_copy(update={"user_id": PROBE_USER, "item_id": 11})], offset=60)
+    now = datetime.now(timezone.utc)
+    insert_impressions(pipeline, [impression(1, "a", [10, 11], now), impression(2, "a", [10, 12], now)])
+    expected = (log2(4 / 4) * 2 + log2(4 / 1) + log2(4 / 1)) / 4
+    assert lists.look(pipeline.connect(), films=3)[NOVELTY] == {(w,): pytest.approx(expected) for w in lists.WINDOWS}
+
+
+def test_an_empty_stack_shows_no_lists_and_fails_nothing(pipeline: Pipeline) -> None:
+    found = lists.look(pipeline.connect(), films=0)
+    assert all(not samples for samples in found.values())
+
+
+def test_a_full_audits_finding_stays_until_a_full_audit_finds_it_gone(pipeline: Pipeline) -> None:
+    pipeline.make_topics()
+    client = pipeline.connect()
+    topic = describe_topic(pipeline.admin, pipeline.events_topic)
+    audit.note_first_offsets(client, topic, {0: 0})
+    at = datetime.now(timezone.utc) - HOUR
+
+    def shown_after(scope: str, missing: int) -> float:
+        nonlocal at
+        at += timedelta(seconds=1)
+        finding = audit.Finding(0, 0, 100, missing)
+        audit.note_findings(client, topic.name, topic.epoch, scope=scope, findings=[finding], now=at)
+        return truth.look(client)[INGEST_AUDIT_MISSING][(topic.name, "0")]
+
+    steps = [("full", 0, 0), ("tail", 0, 0), ("full", 2, 2), ("tail", 0, 2), ("full", 0, 0), ("tail", 3, 3)]
+    assert [shown_after(scope, missing) for scope, missing, _ in steps] == [then for _, _, then in steps]
+
+
+def test_the_last_run_of_each_step_is_shown(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTGRES_DSN", database)
+    began = datetime.now(timezone.utc) - timedelta(seconds=7)
+    note_step("one", "train", 0, began)
+    note_step("two", "train", 1, began)
+    note_step("", "import-files", 5, began)
+    with postgres.connect(SecretStr(database)) as connection:
+        found = {metric.name: samples for metric, samples in models.look(connection).items()}
+    assert found["trainer_step_last_exit_status"] == {("train",): 1, ("import-files",): 5}
+    assert found["trainer_step_last_duration_seconds"][("train",)] == pytest.approx(7, abs=3)
+    assert set(found["trainer_step_last_success_timestamp_seconds"]) == {("train",)}
+    assert found["model_champion_info"] == {}
+
+
+def test_a_store_that_is_away_is_told_and_hides_nothing_of_the_others(
+    kafka: KafkaServer, own_clickhouse: ClickHouseServer, database: str, tmp_path: Path
+) -> None:
+    pipeline = Pipeline(kafka.bootstrap, own_clickhouse.url(own_clickhouse.create_database()), tmp_path)
+    pipeline.make_topics()
+    exporter = Exporter(pipeline, database)
+    own_clickhouse.stop()
+    try:
+        exporter.start()
+
+        def up() -> dict[str, float]:
+            return {name: value for (name,), value in exporter.values("dependency_up").items()}
+
+        wait_until(lambda: up() == {"kafka": 1, "clickhouse": 0, "postgres": 1}, 30, "ClickHouse is away")
+        assert len(exporter.values("ingest_consumer_lag_messages")) == pipeline.partitions + 2
+        own_clickhouse.start()
+        wait_until(lambda: up() == {"kafka": 1, "clickhouse": 1, "postgres": 1}, 30, "ClickHouse is back")
+        assert exporter.process.stop() == 0
+    finally:
+        exporter.process.close()
+
+
+def impression(user: int, version: str, items: Iterable[int], served_at: datetime) -> Impression:
+    return Impression(
+        request_id=uuid.uuid4(), user_id=user, item_ids=list(items), strategy="personal", variant="main",
+        model_version=version, served_at=served_at,
+    )  # fmt: skip
+
+
+def insert_impressions(pipeline: Pipeline, shown: Iterable[Impression], offset: int = 0) -> None:
+    columns = ["epoch", "partition", "offset", "record_time", *Impression.model_fields]
+    rows = [[7, 0, offset + n, i.served_at, *i.model_dump().values()] for n, i in enumerate(shown)]
+    pipeline.connect().insert("impressions", rows, column_names=columns)
+
+
+def insert_likes(pipeline: Pipeline, likes: Iterable[object], offset: int = 0) -> None:
+    columns = ["event_id", "user_id", "item_id", "action", "event_time", "request_id", "source", "schema_version"]
+    now = datetime.now(timezone.utc)
+    rows = [
+        [7, 0, offset + n, now, like.event_id, like.user_id, like.item_id, "like", now, like.request_id, "test", 1]  # type: ignore[attr-defined]
+        for n, like in enumerate(likes)
+    ]
+    pipeline.connect().insert("events", rows, column_names=["epoch", "partition", "offset", "record_time", *columns])
