@@ -83,9 +83,7 @@ def chart(
         .calcs([])
     )
     panel.tooltip(VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING))
-    panel.line_width(1).fill_opacity(30 if stacked else 8)
-    if unit != "dateTimeFromNow":
-        panel.min(0)
+    panel.line_width(1).fill_opacity(30 if stacked else 8).axis_soft_min(0)
     if stacked:
         panel.stacking(StackingConfig().mode(StackingMode.NORMAL).group("A"))
     if limits:

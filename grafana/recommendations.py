@@ -43,9 +43,9 @@ def dashboard() -> Dashboard:
 def ctr_now() -> stat.Panel:
     return number(
         "Which share of the lists got a like?",
-        "Lists of the last day with at least one like, all versions. The probe's lists are left out.",
+        "Lists of the last day with at least one like, all versions, without the probe's. Empty when none was shown.",
         units.PercentUnit,
-        now('window:recommender_ctr:ratio{window="1d"} or 0 * window:recommender_lists_shown:sum{window="1d"}'),
+        now('window:recommender_ctr:ratio{window="1d"}'),
     )
 
 

@@ -39,7 +39,8 @@ def client(clickhouse: ClickHouseServer) -> Iterator[Client]:
             user_id=user, item_ids=[10, 20, 30], strategy="personal", variant="default", model_version="m1",
             served_at=NOON, schema_version=1)  # fmt: skip
         put(client, tables.EVENTS, epoch=7, partition=0, offset=offset, record_time=NOON, event_id=request,
-            user_id=user, item_id=20, action="like", event_time=NOON, request_id=request, source="web", schema_version=1)  # fmt: skip
+            user_id=user, item_id=20, action="like", event_time=NOON, request_id=request, source="web",
+            schema_version=1)  # fmt: skip
     put(client, tables.EVENTS_QUARANTINE, epoch=7, partition=0, offset=2, topic=EVENTS_TOPIC, record_time=NOON, key="k",
         value="{", reason="not_json", detail="broken", decoder_version=1)  # fmt: skip
     for missing, hours_ago in ((1, 2), (0, 1)):
