@@ -72,7 +72,7 @@ def nightly_age() -> stat.Panel:
         "Time since the trainer's last promotion ended well; it is the step that a night's work is for.",
         units.Seconds,
         now(f'time() - max ({m.STEP_LAST_SUCCESS.name}{{step="{LAST_STEP}"}})'),
-        limits=bad_from(30 * HOUR, 26 * HOUR),
+        limits=bad_from(26 * HOUR),
     )
 
 
@@ -122,7 +122,7 @@ def step_ages() -> timeseries.Panel:
         "Falls to 0 every night; a line that goes on rising is a step that fails or is not reached.",
         units.Seconds,
         over_time(f"time() - max by (step) ({m.STEP_LAST_SUCCESS.name})", "{{step}}"),
-        limits=bad_from(30 * HOUR),
+        limits=bad_from(26 * HOUR),
     )
 
 
@@ -206,7 +206,7 @@ def parts_age() -> timeseries.Panel:
         "Time since each part was last collected without an error.",
         units.Seconds,
         over_time(f"time() - max by (part) ({m.EXPORTER_LAST_SUCCESS.name})", "{{part}}"),
-        limits=bad_from(1800),
+        limits=bad_from(900),
     )
 
 

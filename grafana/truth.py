@@ -48,7 +48,7 @@ def audit_age() -> stat.Panel:
         "Time since the older of the topics' last audits ended. Without audits the number beside it proves nothing.",
         units.Seconds,
         now(f"max (time() - {worst_of(m.INGEST_AUDIT_LAST, 'topic')})"),
-        limits=bad_from(3600, 1800),
+        limits=bad_from(600),
     )
 
 
