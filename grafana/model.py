@@ -11,6 +11,8 @@ from grafana.variables import model_version, replica
 from services.contracts import metrics as m
 
 HOUR = 3_600
+DECISIVE = ".+_ndcg"
+"""The metric by which a model is promoted; the names are those of the model and its baselines before it."""
 MINE = 'instance=~"$replica"'
 
 
@@ -27,7 +29,11 @@ def dashboard() -> Dashboard:
             line(versions_over_time(), age()),
         ),
         section("Do reloads work?", line(reloads(), swaps())),
-        section("How good is it offline?", line(offline_of_the_served(), offline_of_the_latest()), line(latest())),
+        section(
+            "How good is it offline?",
+            line(offline_of_the_served(), offline_of_the_latest(), variety_of_the_latest()),
+            line(latest()),
+        ),
         variables=(replica("inference"), model_version()),
     )
 
@@ -141,26 +147,37 @@ def swaps() -> timeseries.Panel:
 
 def offline_of_the_served() -> timeseries.Panel:
     return chart(
-        "How good was the served model in its evaluation?",
-        "Metrics of the split by time that decided about its promotion, best replica; higher is better.",
+        "How well did the served model rank, against popularity alone?",
+        "NDCG of the model and of its baselines in the evaluation that decided about its promotion; higher is better.",
         units.Short,
-        over_time(f"max by (name, split) ({m.MODEL_METRIC.name}{{{MINE}}})", "{{name}} ({{split}})"),
+        over_time(
+            f'max by (name, split) ({m.MODEL_METRIC.name}{{{MINE}, name=~"{DECISIVE}"}})', "{{name}} ({{split}})"
+        ),
     )
 
 
 def offline_of_the_latest() -> timeseries.Panel:
     return chart(
-        "How good are the models that the nightly run makes?",
-        "Metrics of the registry's latest version, promoted or not. One that is worse was not promoted.",
+        "Do the nights' models get better?",
+        "NDCG of the registry's newest version, promoted or not, and of its baselines; higher is better.",
         units.Short,
-        over_time(f"max by (name) ({m.MODEL_OFFLINE_METRIC.name})", "{{name}}"),
+        over_time(f'max by (name) ({m.MODEL_OFFLINE_METRIC.name}{{name=~"{DECISIVE}"}})', "{{name}}"),
+    )
+
+
+def variety_of_the_latest() -> timeseries.Panel:
+    return chart(
+        "How much of the catalogue do the nights' models use?",
+        "Share of all films that the newest version and its baselines recommended to the evaluated viewers.",
+        units.PercentUnit,
+        over_time(f'max by (name) ({m.MODEL_OFFLINE_METRIC.name}{{name=~".+_coverage"}})', "{{name}}"),
     )
 
 
 def latest() -> table.Panel:
     panel = listing(
-        "The latest version's metrics",
-        "As the trainer wrote them into the registry.",
+        "The newest version's metrics",
+        "All that its evaluation measured, as the trainer wrote it into the registry: the model's and its baselines'.",
         now_as_table(f"max by (version, name) ({m.MODEL_OFFLINE_METRIC.name})"),
     )
     return columns(panel, {"version": "Version", "name": "Metric", "Value": "Value"})

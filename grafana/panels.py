@@ -43,8 +43,6 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana.sources import LOKI, PROMETHEUS
 
 Query: TypeAlias = Builder[Dataquery]
-Limit: TypeAlias = tuple[float, str]
-"""From this value on, this colour; below the first one it is green."""
 
 GREEN, YELLOW, RED = "green", "orange", "red"
 LOGS_UID = "movierecs-logs"

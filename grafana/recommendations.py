@@ -70,7 +70,7 @@ def coverage_now() -> stat.Panel:
 def novelty_now() -> stat.Panel:
     return number(
         "How rare are the films shown in the last day?",
-        "Mean self-information in bits: each bit more means films that half as many viewers know.",
+        "Mean self-information in bits: each bit more means films that half as many viewers like.",
         units.Short,
         now(f'max ({m.NOVELTY.name}{{window="1d"}})'),
     )
