@@ -2,18 +2,20 @@
 
 import streamlit as st
 
+from ui import metrics
 from ui.client import RecommenderClient
 from ui.settings import UiSettings
 
 
 @st.cache_resource(show_spinner=False)
 def client() -> RecommenderClient:
-    """Return the shared client.
+    """Return the shared client; the first call also begins to show its metrics.
 
     Raises:
         pydantic.ValidationError: a setting is missing or wrong.
     """
     settings = UiSettings()
+    metrics.serve(settings.metrics_host, settings.ui_metrics_port)
     return RecommenderClient(str(settings.inference_url), settings.ui_timeout_seconds)
 
 

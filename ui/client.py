@@ -1,5 +1,6 @@
 """Every call to the REST API, typed. Pages call this and nothing else."""
 
+import re
 import time
 from typing import TypeVar
 
@@ -20,10 +21,12 @@ from services.contracts.rest import (
     Recommendations,
 )
 from ui.errors import RefusedError, ServiceDownError, UnexpectedAnswerError
+from ui.metrics import Outcome, observe
 
 Answer = TypeVar("Answer", bound=BaseModel)
 EVENT_ATTEMPTS = 3
 PAUSE_SECONDS = 0.2
+_ID = re.compile(r"\{\w+_id\}")
 
 
 class RecommenderClient:
@@ -45,31 +48,31 @@ class RecommenderClient:
 
     def recommendations(self, user: UserId, k: int, genre: str | None = None) -> Recommendations:
         """Return the viewer's list, best first; what they have seen is left out."""
-        return self._get(Recommendations, f"/v1/users/{user}/recommendations", k=k, genre=genre)
+        return self._get(Recommendations, "/v1/users/{user_id}/recommendations", user, k=k, genre=genre)
 
     def popular(self, k: int, genre: str | None = None) -> ItemList:
         """Return what most viewers like, the most liked first."""
-        return self._get(ItemList, "/v1/items/popular", k=k, genre=genre)
+        return self._get(ItemList, "/v1/items/popular", None, k=k, genre=genre)
 
     def similar(self, item: ItemId, k: int) -> ItemList:
         """Return the films nearest to ``item``, nearest first, itself left out."""
-        return self._get(ItemList, f"/v1/items/{item}/similar", k=k)
+        return self._get(ItemList, "/v1/items/{item_id}/similar", item, k=k)
 
     def item(self, item: ItemId) -> Item:
         """Return one film of the catalogue."""
-        return self._get(Item, f"/v1/items/{item}")
+        return self._get(Item, "/v1/items/{item_id}", item)
 
     def search(self, query: str, k: int) -> list[Item]:
         """Return the films whose titles match, best match first."""
-        return self._get(ItemSearch, "/v1/items", query=query, k=k).items
+        return self._get(ItemSearch, "/v1/items", None, query=query, k=k).items
 
     def history(self, user: UserId, limit: int) -> History:
         """Return what the viewer said, latest first."""
-        return self._get(History, f"/v1/users/{user}/history", limit=limit)
+        return self._get(History, "/v1/users/{user_id}/history", user, limit=limit)
 
     def model(self) -> ModelInfo:
         """Return what is served now."""
-        return self._get(ModelInfo, "/v1/models/current")
+        return self._get(ModelInfo, "/v1/models/current", None)
 
     def send(self, event: EventIn) -> EventAccepted:
         """Send one event; returns once the broker has it, so the next list reflects it.
@@ -92,32 +95,43 @@ class RecommenderClient:
                 time.sleep(PAUSE_SECONDS * attempt)
         raise AssertionError("unreachable")
 
-    def _get(self, model: type[Answer], path: str, **query: str | int | None) -> Answer:
+    def _get(self, model: type[Answer], route: str, id_: int | None, **query: str | int | None) -> Answer:
         params = {name: value for name, value in query.items() if value is not None}
-        return self._call(model, "GET", path, params=params)
+        return self._call(model, "GET", route, id_, params=params)
 
     def _call(
         self,
         model: type[Answer],
         method: str,
-        path: str,
+        route: str,
+        id_: int | None = None,
         *,
         params: dict[str, str | int] | None = None,
         json: object = None,
     ) -> Answer:
+        """Ask `route`, in whose path a template like ``{user_id}`` stands for `id_`; every call is measured."""
+        outcome, started = Outcome.UNAVAILABLE, time.perf_counter()
         try:
-            answer = self._http.request(method, path, params=params, json=json)
+            answer = self._http.request(method, _ID.sub(str(id_), route), params=params, json=json)
+            if answer.is_error:
+                problem = _problem(answer)
+                if answer.is_server_error:
+                    raise ServiceDownError(problem.detail)
+                outcome = Outcome.REFUSED
+                raise RefusedError(problem)
+            outcome = Outcome.UNEXPECTED
+            parsed = model.model_validate_json(answer.content)
         except httpx.TimeoutException as error:
             raise ServiceDownError("The recommender takes too long to answer.") from error
         except httpx.HTTPError as error:
             raise ServiceDownError("The recommender cannot be reached.") from error
-        if answer.is_error:
-            problem = _problem(answer)
-            raise ServiceDownError(problem.detail) if answer.is_server_error else RefusedError(problem)
-        try:
-            return model.model_validate_json(answer.content)
         except ValidationError as error:
-            raise UnexpectedAnswerError(f"{path} did not answer as expected.") from error
+            raise UnexpectedAnswerError(f"{route} did not answer as expected.") from error
+        else:
+            outcome = Outcome.OK
+            return parsed
+        finally:
+            observe(route, outcome, time.perf_counter() - started)
 
 
 def _problem(answer: httpx.Response) -> Problem:

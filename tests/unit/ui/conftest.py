@@ -45,6 +45,7 @@ def app(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     """The page as viewer 42, not yet run."""
     monkeypatch.setenv("INFERENCE_URL", service.url)
     monkeypatch.setenv("UI_LIST_SIZE", "12")
+    monkeypatch.setenv("UI_METRICS_PORT", "0")
     st.cache_resource.clear()
     st.cache_data.clear()
     at = AppTest.from_file(str(APP), default_timeout=20)
