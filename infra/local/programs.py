@@ -72,6 +72,12 @@ def programs(settings: StackSettings, path: str) -> dict[str, Program]:
             {"CONSUMER_METRICS_PORT": settings.consumer_metrics_port},
         ),
         Program(
+            "exporter",
+            _module("services.exporter"),
+            f"{url}:{settings.exporter_port}/metrics",
+            {"EXPORTER_PORT": settings.exporter_port},
+        ),
+        Program(
             "probe",
             _module("services.probe"),
             f"{url}:{settings.probe_port}/metrics",

@@ -19,6 +19,7 @@ def targets(settings: StackSettings, running: Collection[str]) -> dict[str, str]
         "inference": ("inference", settings.inference_port),
         "consumer": ("consumer", settings.consumer_metrics_port),
         "probe": ("probe", settings.probe_port),
+        "exporter": ("exporter", settings.exporter_port),
         "statsd-exporter": ("airflow", settings.statsd_exporter_port),
         "prometheus": ("prometheus", settings.prometheus_port),
     }

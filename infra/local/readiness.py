@@ -24,6 +24,7 @@ def checks(settings: StackSettings) -> dict[str, Callable[[], bool]]:
         # Alive, not ready: before the first training there is no model to be ready with.
         "inference": lambda: bool(http_body(f"{local}:{settings.inference_port}/health/live")),
         "probe": lambda: bool(http_body(f"{local}:{settings.probe_port}/health")),
+        "exporter": lambda: bool(http_body(f"{local}:{settings.exporter_port}/health")),
         "statsd-exporter": lambda: http_body(f"{local}:{settings.statsd_exporter_port}/-/ready") != "",
         "prometheus": lambda: http_body(f"{local}:{settings.prometheus_port}/-/ready") != "",
         "ui": lambda: http_body(f"{local}:{settings.ui_port}/_stcore/health").startswith("ok"),

@@ -88,7 +88,15 @@ def test_a_secret_has_no_default() -> None:
 def test_a_service_given_by_address_is_used_as_it_is_and_not_started() -> None:
     settings = _settings(kafka_bootstrap_servers="broker:9092", postgres_dsn="postgresql://u:p@db/x")
 
-    assert set(programs(settings, "/nowhere")) == {"clickhouse", "inference", "consumer", "probe", "ui", "airflow"}
+    assert set(programs(settings, "/nowhere")) == {
+        "clickhouse",
+        "inference",
+        "consumer",
+        "exporter",
+        "probe",
+        "ui",
+        "airflow",
+    }
     environment = service_environment(settings)
     assert environment["KAFKA_BOOTSTRAP_SERVERS"] == "broker:9092"
     assert environment["POSTGRES_DSN"] == "postgresql://u:p@db/x"
