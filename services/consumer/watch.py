@@ -10,14 +10,8 @@ from clickhouse_connect.driver.client import Client
 from confluent_kafka.admin import AdminClient
 
 from services.common import audit, erasure
-from services.common.kafka import (
-    TopicIdentity,
-    begin_offsets,
-    committed_offsets,
-    describe_topic,
-    end_offsets,
-    retention_ms,
-)
+from services.common.kafka import TopicIdentity, describe_topic, retention_ms
+from services.common.positions import positions
 from services.consumer.errors import StopError
 from services.consumer.loop import Loop
 from services.consumer.membership import RestartError
@@ -112,21 +106,18 @@ class Watch:
 
     def _guard(self, topic: TopicIdentity, partitions: list[int], times_ms: dict[int, int | None]) -> dict[int, int]:
         """Set lag and headroom; return what is committed of this incarnation."""
-        committed = {
-            p: c.offset
-            for p, c in committed_offsets(self._admin, self._group, topic, timeout_seconds=5).items()
-            if p in partitions and c.is_for(topic)
-        }
-        begin, end = begin_offsets(self._admin, topic), end_offsets(self._admin, topic)
+        places = positions(self._admin, self._group, topic)
+        committed = {p: c for p in partitions if p in places and (c := places[p].committed) is not None}
         if topic.name not in self._retention:
             self._retention[topic.name] = retention_ms(self._admin, topic.name)
         headroom = keep = self._retention[topic.name]
         for p, offset in committed.items():
-            self._metrics.lag.labels(topic.name, str(p)).set(max(0, end[p] - offset))
-            if offset < begin[p]:
-                raise GapError(overtaken(f"{topic.name}/{p}", offset, begin[p]))
+            at = places[p]
+            self._metrics.lag.labels(topic.name, str(p)).set(at.lag)
+            if at.is_overtaken:
+                raise GapError(overtaken(f"{topic.name}/{p}", offset, at.begin))
             time_ms = times_ms[p]
-            if keep is not None and headroom is not None and time_ms is not None and offset < end[p]:
+            if keep is not None and headroom is not None and time_ms is not None and at.lag:
                 headroom = min(headroom, keep - int(time.time() * 1000 - time_ms))
         if headroom is not None:
             self._metrics.retention_headroom.labels(topic.name).set(headroom / 1000)

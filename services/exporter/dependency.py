@@ -1,4 +1,4 @@
-"""A store that the exporter reads: connected when it is needed, and again after it failed."""
+"""A store that the exporter reads: connected anew for each look, so that no connection can hang from the last."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -17,27 +17,22 @@ class Dependency(Generic[C]):
         self.up: bool | None = None
         self._connect = connect
         self._close = close
-        self._client: C | None = None
 
     @contextmanager
     def client(self) -> Iterator[C]:
-        """Lend the client; whatever goes wrong in the block counts against the dependency, and is raised."""
+        """Lend a client; whatever goes wrong in the block counts against the dependency, and is raised."""
         try:
-            if self._client is None:
-                self._client = self._connect()
-            yield self._client
+            client = self._connect()
+            try:
+                yield client
+            finally:
+                with suppress(Exception):
+                    self._close(client)
         except Exception as error:
             if self.up is not False:
                 log.warning("%s could not be read", self.name, extra={"why": repr(error)})
             self.up = False
-            self._drop()
             raise
         if self.up is False:
             log.info("%s can be read again", self.name)
         self.up = True
-
-    def _drop(self) -> None:
-        if self._client is not None:
-            with suppress(Exception):
-                self._close(self._client)
-        self._client = None

@@ -8,15 +8,8 @@ from contextlib import contextmanager
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from services.common.kafka import (
-    TopicIdentity,
-    begin_offsets,
-    client_config,
-    committed_offsets,
-    describe_topic,
-    end_offsets,
-    retention_ms,
-)
+from services.common.kafka import TopicIdentity, client_config, describe_topic, retention_ms
+from services.common.positions import positions
 from services.contracts.metrics import INGEST_CONSUMER_LAG, INGEST_LAST_COMMITTED, INGEST_RETENTION_HEADROOM
 from services.exporter.gauges import Labels, Samples
 
@@ -36,25 +29,17 @@ def look(admin: AdminClient, brokers: str, group: str, topics: Sequence[str]) ->
     headroom: dict[Labels, float] = {}
     for name in topics:
         topic = describe_topic(admin, name, timeout_seconds=TIMEOUT_SECONDS)
-        committed = {
-            p: c.offset
-            for p, c in committed_offsets(admin, group, topic, timeout_seconds=TIMEOUT_SECONDS).items()
-            if c.is_for(topic)
-        }
-        begin = begin_offsets(admin, topic, timeout_seconds=TIMEOUT_SECONDS)
-        end = end_offsets(admin, topic, timeout_seconds=TIMEOUT_SECONDS)
-        # Of a partition without a commit, nothing is stored.
-        stored_to = {p: committed.get(p, begin[p]) for p in topic.partitions}
-        lag |= {(name, str(p)): float(max(0, end[p] - stored_to[p])) for p in topic.partitions}
+        places = positions(admin, group, topic, timeout_seconds=TIMEOUT_SECONDS)
+        lag |= {(name, str(p)): float(at.lag) for p, at in places.items()}
         # The record before the committed offset was stored last; the one at it is the oldest that waits.
-        wanted = {p: offset - 1 for p, offset in stored_to.items() if begin[p] < offset <= end[p]}
-        waiting = {p: max(offset, begin[p]) for p, offset in stored_to.items() if max(offset, begin[p]) < end[p]}
-        if times := _record_times(brokers, topic, wanted):
+        stored = {p: at.stored_to - 1 for p, at in places.items() if at.begin < at.stored_to <= at.end}
+        waiting = {p: max(at.stored_to, at.begin) for p, at in places.items() if at.lag and at.begin < at.end}
+        if times := _record_times(brokers, topic, stored):
             last[(name,)] = max(times.values()) / 1000
         if (keep_ms := retention_ms(admin, name, timeout_seconds=TIMEOUT_SECONDS)) is not None:
             oldest = min(_record_times(brokers, topic, waiting).values(), default=None)
-            overtaken = any(offset < begin[p] for p, offset in committed.items())
             waits_ms = 0 if oldest is None else max(0, time.time() * 1000 - oldest)
+            overtaken = any(at.is_overtaken for at in places.values())
             headroom[(name,)] = 0.0 if overtaken else (keep_ms - waits_ms) / 1000
     return {INGEST_CONSUMER_LAG: lag, INGEST_LAST_COMMITTED: last, INGEST_RETENTION_HEADROOM: headroom}
 

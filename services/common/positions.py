@@ -1,0 +1,47 @@
+"""How far a consumer group is through a topic, for the consumer itself and for whoever looks from outside."""
+
+from dataclasses import dataclass
+
+from confluent_kafka.admin import AdminClient
+
+from services.common.kafka import TopicIdentity, begin_offsets, committed_offsets, end_offsets
+
+
+@dataclass(frozen=True)
+class Position:
+    """Of one partition: the broker has the records of ``[begin, end)``."""
+
+    begin: int
+    end: int
+    committed: int | None
+    """What the group has committed of this incarnation of the topic; None: nothing yet."""
+
+    @property
+    def stored_to(self) -> int:
+        """Everything before this offset is stored; of a partition without a commit that is nothing."""
+        return self.begin if self.committed is None else self.committed
+
+    @property
+    def lag(self) -> int:
+        """How many records wait."""
+        return max(0, self.end - self.stored_to)
+
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether the broker has deleted records that were not stored."""
+        return self.stored_to < self.begin
+
+
+def positions(
+    client: AdminClient, group: str, topic: TopicIdentity, *, timeout_seconds: float = 5
+) -> dict[int, Position]:
+    """Return the position in every partition. The commits are read first, so that a lag is never too small.
+
+    Raises:
+        KafkaException: the broker or the group's coordinator does not answer in time.
+    """
+    committed = committed_offsets(client, group, topic, timeout_seconds=timeout_seconds)
+    begin = begin_offsets(client, topic, timeout_seconds=timeout_seconds)
+    end = end_offsets(client, topic, timeout_seconds=timeout_seconds)
+    ours = {p: c.offset for p, c in committed.items() if c.is_for(topic)}
+    return {p: Position(begin[p], end[p], ours.get(p)) for p in topic.partitions}
