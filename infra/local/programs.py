@@ -85,11 +85,11 @@ def programs(settings: StackSettings, path: str) -> dict[str, Program]:
         ),
         Program(
             "ui",
-            _module("streamlit", "run", "ui/app.py", "--server.headless=true", "--server.address=127.0.0.1",
+            _module("ui", "--server.headless=true", "--server.address=127.0.0.1",
                     f"--server.port={settings.ui_port}", "--server.fileWatcherType=none",
                     "--browser.gatherUsageStats=false"),
             f"{url}:{settings.ui_port}",
-            {"UI_PORT": settings.ui_port},
+            {"UI_PORT": settings.ui_port, "UI_METRICS_PORT": settings.ui_metrics_port},
         ),
         Program(
             "airflow",

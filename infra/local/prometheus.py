@@ -20,6 +20,7 @@ def targets(settings: StackSettings, running: Collection[str]) -> dict[str, str]
         "consumer": ("consumer", settings.consumer_metrics_port),
         "probe": ("probe", settings.probe_port),
         "exporter": ("exporter", settings.exporter_port),
+        "ui": ("ui", settings.ui_metrics_port),
         "statsd-exporter": ("airflow", settings.statsd_exporter_port),
         "prometheus": ("prometheus", settings.prometheus_port),
     }

@@ -73,7 +73,7 @@ def test_every_job_of_ours_has_a_target_on_a_port_that_its_program_binds(tmp_pat
 
     found = targets(settings, everything)
 
-    only_in_compose = {"clickhouse", "loki", "alloy", "grafana", "ui"}
+    only_in_compose = {"clickhouse", "loki", "alloy", "grafana"}
     assert set(found) == {job["job_name"] for job in SHARED["scrape_configs"]} - only_in_compose
     ports = {port for program in everything.values() for port in program.ports.values()}
     assert {int(address.rpartition(":")[2]) for address in found.values()} <= ports

@@ -24,7 +24,7 @@ ENTRIES = {
     "migrations": ["services.common.migrations"],
     "load": ["infra.docker.load", "services.trainer.__main__"],
     # Streamlit runs the screens by their paths.
-    "ui": ["ui.app", *(f"ui.screens.{path.stem}" for path in (ROOT / "ui/screens").glob("*.py"))],
+    "ui": ["ui.__main__", "ui.app", *(f"ui.screens.{path.stem}" for path in (ROOT / "ui/screens").glob("*.py"))],
 }
 """What each image's program imports first."""
 OURS = ("services", "ui", "infra")

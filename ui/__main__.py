@@ -1,0 +1,27 @@
+"""``python -m ui [option of Streamlit …]``: the demo, with its metrics from the start.
+
+Streamlit runs the page when the first visitor comes; Prometheus must find the process before.
+"""
+
+import contextlib
+import sys
+from pathlib import Path
+
+from pydantic import ValidationError
+from streamlit.web import cli
+
+from ui import metrics
+from ui.settings import UiSettings
+
+
+def main() -> None:
+    """Show the metrics, then be Streamlit until it ends."""
+    with contextlib.suppress(ValidationError):  # the page says what is wrong, to whoever opens it
+        settings = UiSettings()
+        metrics.serve(settings.metrics_host, settings.ui_metrics_port)
+    sys.argv = ["streamlit", "run", str(Path(__file__).with_name("app.py")), *sys.argv[1:]]
+    cli.main(prog_name="streamlit")
+
+
+if __name__ == "__main__":
+    main()
