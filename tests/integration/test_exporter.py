@@ -31,7 +31,7 @@ from services.trainer.step_log import note_step
 from tests.support.pipeline import Pipeline, event
 from tests.support.ports import free_port
 from tests.support.processes import ServiceProcess, wait_until
-from tests.support.services import ClickHouseServer, KafkaServer
+from tests.support.services import ClickHouseServer, KafkaServer, PostgresServer
 
 HOUR = timedelta(hours=1)
 
@@ -158,7 +158,9 @@ def test_novelty_is_the_mean_self_information_of_what_was_shown(pipeline: Pipeli
     insert_likes(pipeline, [event(9).model_copy(update={"user_id": 1, "item_id": 11})], offset=50)
     insert_likes(pipeline, [event(8).model_copy(update={"user_id": PROBE_USER, "item_id": 11})], offset=60)
     now = datetime.now(timezone.utc)
-    insert_impressions(pipeline, [impression(1, "a", [10, 11], now), impression(2, "a", [10, 12], now)])
+    shown = [impression(1, "a", [10, 11], now), impression(2, "a", [10, 12], now)]
+    insert_impressions(pipeline, shown)
+    insert_impressions(pipeline, shown[:1], offset=100)  # the same list, produced twice
     expected = (log2(4 / 4) * 2 + log2(4 / 1) + log2(4 / 1)) / 4
     assert lists.look(pipeline.connect(), films=3)[NOVELTY] == {(w,): pytest.approx(expected) for w in lists.WINDOWS}
 
@@ -182,8 +184,11 @@ def test_a_full_audits_finding_stays_until_a_full_audit_finds_it_gone(pipeline: 
         audit.note_findings(client, topic.name, topic.epoch, scope=scope, findings=[finding], now=at)
         return truth.look(client)[INGEST_AUDIT_MISSING][(topic.name, "0")]
 
+    old = [audit.Finding(1, 0, 100, 4)]
+    audit.note_findings(client, topic.name, topic.epoch, scope="full", findings=old, now=at - 400 * HOUR)
     steps = [("full", 0, 0), ("tail", 0, 0), ("full", 2, 2), ("tail", 0, 2), ("full", 0, 0), ("tail", 3, 3)]
     assert [shown_after(scope, missing) for scope, missing, _ in steps] == [then for _, _, then in steps]
+    assert truth.look(client)[INGEST_AUDIT_MISSING][(topic.name, "1")] == 4, "nobody has found it gone"
 
 
 def test_the_last_run_of_each_step_is_shown(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,26 +205,44 @@ def test_the_last_run_of_each_step_is_shown(database: str, monkeypatch: pytest.M
     assert found["model_champion_info"] == {}
 
 
-def test_a_store_that_is_away_is_told_and_hides_nothing_of_the_others(
-    kafka: KafkaServer, own_clickhouse: ClickHouseServer, database: str, tmp_path: Path
+def test_a_store_that_is_away_or_frozen_is_told_and_hides_nothing_of_the_others(
+    kafka: KafkaServer, own_clickhouse: ClickHouseServer, own_postgres: PostgresServer, tmp_path: Path
 ) -> None:
     pipeline = Pipeline(kafka.bootstrap, own_clickhouse.url(own_clickhouse.create_database()), tmp_path)
     pipeline.make_topics()
-    exporter = Exporter(pipeline, database)
+    with postgres.connect(SecretStr(own_postgres.dsn()), autocommit=True) as connection:
+        migrate_postgres(connection, read_migrations(POSTGRES_MIGRATIONS))
+    exporter = Exporter(pipeline, own_postgres.dsn())
     own_clickhouse.stop()
+
+    def wait_for_stores(**up: int) -> None:
+        def is_shown() -> bool:
+            return {name: value for (name,), value in exporter.values("dependency_up").items()} == up
+
+        wait_until(is_shown, 30, f"dependency_up is {up}")
+
+    def lag() -> float:
+        return sum(exporter.values("ingest_consumer_lag_messages").values())
+
     try:
         exporter.start()
-
-        def up() -> dict[str, float]:
-            return {name: value for (name,), value in exporter.values("dependency_up").items()}
-
-        wait_until(lambda: up() == {"kafka": 1, "clickhouse": 0, "postgres": 1}, 30, "ClickHouse is away")
+        wait_for_stores(kafka=1, clickhouse=0, postgres=1)
         assert len(exporter.values("ingest_consumer_lag_messages")) == pipeline.partitions + 2
         own_clickhouse.start()
-        wait_until(lambda: up() == {"kafka": 1, "clickhouse": 1, "postgres": 1}, 30, "ClickHouse is back")
+        wait_for_stores(kafka=1, clickhouse=1, postgres=1)
+        own_postgres.freeze()
+        wait_for_stores(kafka=1, clickhouse=1, postgres=0)
+        pipeline.produce([event(n) for n in range(7)])
+        wait_until(lambda: lag() == 7, 30, "lag while PostgreSQL is frozen")
+        own_postgres.thaw()
+        wait_for_stores(kafka=1, clickhouse=1, postgres=1)
         assert exporter.process.stop() == 0
     finally:
         exporter.process.close()
+    log = exporter.process.log_file.read_text()
+    for store in ("clickhouse", "postgres"):
+        assert log.count(f"{store} could not be read") == 1, "once, not at every look"
+        assert log.count(f"{store} can be read again") == 1
 
 
 def impression(user: int, version: str, items: Iterable[int], served_at: datetime) -> Impression:
