@@ -50,7 +50,7 @@ from services.trainer.step_log import note_step
 from services.trainer.steps import GateRefusedError, NotEnoughDataError, Stores
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_GATE_REFUSED, EXIT_NOT_ENOUGH_DATA, EXIT_FILES_REFUSED = range(6)
-_MEANING = {EXIT_GATE_REFUSED: "the gate refused the model", EXIT_NOT_ENOUGH_DATA: "not enough data"}
+_MEANING = {EXIT_GATE_REFUSED: "the gate refused the model: ", EXIT_NOT_ENOUGH_DATA: "not enough data: "}
 _WAIT_FOR_STORES_SECONDS = 60
 
 log = logging.getLogger("services.trainer")
@@ -79,8 +79,8 @@ def main(argv: list[str] | None = None) -> int:
             log.exception("%s failed", options.name)
         else:
             refused = asdict(error.imported) if isinstance(error, FilesRefusedError) else {}
-            meaning = _MEANING.get(status, options.name)
-            log.error("%s: %s", meaning, error, extra={"step": options.name, **refused})  # noqa: TRY400
+            meaning = _MEANING.get(status, "")
+            log.error("%s%s", meaning, error, extra={"step": options.name, **refused})  # noqa: TRY400
         return status
     print(json.dumps({"step": options.name, **answer}, default=str), flush=True)
     return EXIT_OK
