@@ -25,6 +25,7 @@ PORTS = {"kafka": {9092}, "clickhouse": {8123, 9363}, "postgres": {5432}, "api":
 class Project:
     """The services, and the secrets that they were given."""
 
+    name: str
     services: dict[str, dict[str, Any]]
     networks: dict[str, dict[str, Any]]
     secrets: dict[str, str]
@@ -57,4 +58,4 @@ def project_of(env_file: Path) -> Project:
     loaded = json.loads(done.stdout)
     example, values = dotenv_values(EXAMPLE), dotenv_values(env_file)
     secrets = {name: values[name] or "" for name, value in example.items() if str(value).startswith("GENERATED")}
-    return Project(loaded["services"], loaded["networks"], secrets)
+    return Project(loaded["name"], loaded["services"], loaded["networks"], secrets)

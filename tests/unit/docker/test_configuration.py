@@ -66,6 +66,16 @@ def test_whoever_reads_configuration_is_started_with_the_path_that_is_mounted(pr
             assert (mounted[folder] / word.removeprefix(folder).lstrip("/")).is_file(), f"{name}: {word}"
 
 
+def test_alloy_finds_its_variables_and_loki_and_reads_this_projects_containers(project: Project) -> None:
+    text = (ROOT / "infra/alloy/config.alloy").read_text()
+    wanted = set(re.findall(r'sys\.env\("(\w+)"\)', text))
+    assert wanted == set(project.environment("alloy"))
+    assert f"http://loki:{min(PORTS['loki'])}/" in text
+    assert f"com.docker.compose.project={project.name}" in text
+    sockets = [v["target"] for v in project.services["alloy"]["volumes"] if v["source"].endswith(".sock")]
+    assert [f"unix://{path}" in text for path in sockets] == [True]
+
+
 def test_grafana_reaches_its_data_sources_and_finds_its_dashboards(project: Project) -> None:
     provisioning = ROOT / "grafana/provisioning"
     grafana = project.services["grafana"]
