@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
@@ -22,11 +23,14 @@ from services.contracts.metrics import (
     CATALOGUE_COVERAGE,
     CTR,
     INGEST_AUDIT_MISSING,
+    INGEST_CONSUMER_LAG,
+    INGEST_LAST_COMMITTED,
+    INGEST_RETENTION_HEADROOM,
     LISTS_LIKED,
     LISTS_SHOWN,
     NOVELTY,
 )
-from services.exporter import lists, models, truth
+from services.exporter import lists, models, stream, truth
 from services.trainer.step_log import note_step
 from tests.support.pipeline import Pipeline, event
 from tests.support.ports import free_port
@@ -115,6 +119,35 @@ def test_a_dead_consumers_lag_is_shown_from_outside(pipeline: Pipeline, exporter
         20,
         "it shrinks",
     )
+
+
+def test_records_deleted_before_they_were_stored_leave_no_time(pipeline: Pipeline) -> None:
+    pipeline.make_topics()
+    topic = describe_topic(pipeline.admin, pipeline.events_topic)
+    pipeline.produce_raw([(b"k", b"v")] * 10, topic.name, partition=0)
+
+    def look() -> tuple[float, float, dict[tuple[str, ...], float]]:
+        found = stream.look(pipeline.admin, pipeline.bootstrap, pipeline.group, [topic.name])
+        headroom, lag = found[INGEST_RETENTION_HEADROOM][(topic.name,)], found[INGEST_CONSUMER_LAG]
+        return headroom, lag[topic.name, "0"], dict(found[INGEST_LAST_COMMITTED])
+
+    def commit(offset: int, topic_id: str) -> None:
+        group = Consumer({"bootstrap.servers": pipeline.bootstrap, "group.id": pipeline.group})
+        group.commit(offsets=[TopicPartition(topic.name, 0, offset, topic_id)], asynchronous=False)
+        group.close()
+
+    commit(7, "another incarnation")
+    headroom, lag, last = look()
+    assert (lag, last) == (10, {}), "nothing of this incarnation is stored"
+    assert 86_300 < headroom < 86_400
+    commit(2, topic.topic_id)
+    headroom, lag, last = look()
+    assert lag == 8
+    assert time.time() - 100 < last[(topic.name,)] <= time.time() + 1
+    assert 86_300 < headroom < 86_400
+    (deleted,) = pipeline.admin.delete_records([TopicPartition(topic.name, 0, 5)]).values()
+    deleted.result(15)
+    assert look() == (0, 8, {})
 
 
 def test_lists_and_likes_are_counted_once_and_by_what_showed_them(pipeline: Pipeline) -> None:
