@@ -1,4 +1,4 @@
-"""``python -m ui [option of Streamlit …]``: the demo, with its metrics from the start.
+"""``python -m ui [option of Streamlit …]``: the demo, with its metrics and its log from the start.
 
 Streamlit runs the page when the first visitor comes; Prometheus must find the process before.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from streamlit.web import cli
 
-from ui import metrics
+from ui import logs, metrics
 from ui.settings import UiSettings
 
 
@@ -18,6 +18,7 @@ def main() -> None:
     """Show the metrics, then be Streamlit until it ends."""
     with contextlib.suppress(ValidationError):  # the page says what is wrong, to whoever opens it
         settings = UiSettings()
+        logs.configure(settings.log_level)
         metrics.serve(settings.metrics_host, settings.ui_metrics_port)
     sys.argv = ["streamlit", "run", str(Path(__file__).with_name("app.py")), *sys.argv[1:]]
     cli.main(prog_name="streamlit")

@@ -1,14 +1,17 @@
 """Every call to the REST API, typed. Pages call this and nothing else."""
 
+import logging
 import re
 import time
 from typing import TypeVar
+from uuid import uuid4
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
 from services.contracts.events import EventIn
 from services.contracts.ids import ItemId, UserId
+from services.contracts.logs import log_context
 from services.contracts.rest import (
     EventAccepted,
     EventsAccepted,
@@ -20,9 +23,11 @@ from services.contracts.rest import (
     Problem,
     Recommendations,
 )
+from services.contracts.trace import REQUEST_ID_HEADER, TRACEPARENT, TraceContext
 from ui.errors import RefusedError, ServiceDownError, UnexpectedAnswerError
 from ui.metrics import Outcome, observe
 
+log = logging.getLogger(__name__)
 Answer = TypeVar("Answer", bound=BaseModel)
 EVENT_ATTEMPTS = 3
 PAUSE_SECONDS = 0.2
@@ -109,10 +114,13 @@ class RecommenderClient:
         params: dict[str, str | int] | None = None,
         json: object = None,
     ) -> Answer:
-        """Ask `route`, in whose path a template like ``{user_id}`` stands for `id_`; every call is measured."""
+        """Ask `route`, in whose path a part like ``{user_id}`` stands for `id_`; every call is measured and logged."""
         outcome, started = Outcome.UNAVAILABLE, time.perf_counter()
+        # A click is rare, and worth following: its trace is sampled.
+        trace, request_id = TraceContext.new(sampled=True), str(uuid4())
+        headers = {TRACEPARENT: trace.header, REQUEST_ID_HEADER: request_id}
         try:
-            answer = self._http.request(method, _ID.sub(str(id_), route), params=params, json=json)
+            answer = self._http.request(method, _ID.sub(str(id_), route), params=params, json=json, headers=headers)
             if answer.is_error:
                 problem = _problem(answer)
                 if answer.is_server_error:
@@ -131,7 +139,13 @@ class RecommenderClient:
             outcome = Outcome.OK
             return parsed
         finally:
-            observe(route, outcome, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            observe(route, outcome, seconds)
+            with log_context(trace_id=trace.trace_id, request_id=request_id):
+                log.info(
+                    "asked the API",
+                    extra={"route": route, "method": method, "outcome": outcome.value, "ms": round(seconds * 1000, 2)},
+                )
 
 
 def _problem(answer: httpx.Response) -> Problem:

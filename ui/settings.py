@@ -16,3 +16,4 @@ class UiSettings(BaseSettings):
     ui_timeout_seconds: float = Field(default=10, gt=0, le=120, description="How long to wait for an answer.")
     metrics_host: str = Field(default="127.0.0.1", description="The address of /metrics; 0.0.0.0: all.")
     ui_metrics_port: int = Field(default=9105, ge=0, le=65535, description="The port of /metrics; 0: off.")
+    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")

@@ -10,6 +10,7 @@ from confluent_kafka import Producer
 from services.common import audit, kafka
 from services.common.metrics_server import Heartbeat, serve
 from services.common.telemetry import configure_logging
+from services.common.tracing import configure_tracing
 from services.consumer.bootstrap import bootstrap
 from services.consumer.breaker import BreakerOpenError
 from services.consumer.decode import Reason
@@ -41,6 +42,7 @@ def main() -> int:
 
     settings = ConsumerSettings.from_environment()
     configure_logging("consumer", settings.log_level)
+    configure_tracing("consumer")
     try:
         match args.command:
             case "bootstrap":

@@ -3,8 +3,14 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from services.contracts.trace import REQUEST_ID_HEADER, TRACEPARENT, TraceContext, parse
+
 LATEST_RECORD_TIME_MS = 4_102_444_800_000
 """2100-01-01. A timestamp outside 1970–2100 is a foreign producer's mistake and counts as 1970-01-01."""
+
+
+Headers = dict[str, str | bytes | None] | list[tuple[str, str | bytes | None]]
+"""As Kafka's client gives them."""
 
 
 class KafkaMessage(Protocol):
@@ -16,6 +22,7 @@ class KafkaMessage(Protocol):
     def key(self) -> bytes | None: ...  # noqa: D102
     def value(self) -> bytes | None: ...  # noqa: D102
     def timestamp(self) -> tuple[int, int]: ...  # noqa: D102
+    def headers(self) -> Headers | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,16 @@ class Record:
     time_ms: int
     key: bytes
     value: bytes
+    origin: "Origin | None" = None
+    """Of a record that somebody wants to follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a record comes from, as its headers say."""
+
+    trace: TraceContext
+    request_id: str
 
 
 def record_of(message: KafkaMessage) -> Record:
@@ -44,4 +61,21 @@ def record_of(message: KafkaMessage) -> Record:
         time_ms=time_ms if 0 <= time_ms < LATEST_RECORD_TIME_MS else 0,
         key=message.key() or b"",
         value=message.value() or b"",
+        origin=_origin(message.headers()),
     )
+
+
+def _origin(headers: Headers | None) -> Origin | None:
+    """Return what a sampled trace's headers say; nearly all records have none, or one that is not sampled."""
+    if not headers:
+        return None
+    found = dict(headers)
+    sent = found.get(TRACEPARENT)
+    if not sent or sent[-2:] == b"00":
+        return None
+    trace = parse(_text(sent))
+    return Origin(trace, _text(found.get(REQUEST_ID_HEADER))) if trace is not None and trace.sampled else None
+
+
+def _text(value: str | bytes | None) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value or ""

@@ -11,6 +11,7 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 import uvicorn  # noqa: E402
 
 from services.common.telemetry import configure_logging  # noqa: E402
+from services.common.tracing import configure_tracing  # noqa: E402
 from services.inference.main import build  # noqa: E402
 from services.inference.settings import InferenceSettings  # noqa: E402
 
@@ -19,6 +20,7 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT; requests in flight are answered first."""
     settings = InferenceSettings.from_environment()
     configure_logging("inference", settings.log_level)
+    configure_tracing("inference")
     # uvicorn shuts down in order, then raises the signal once more for whoever was there before: an orderly end is 0.
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, lambda *_: sys.exit(0))

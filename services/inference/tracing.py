@@ -1,17 +1,11 @@
-"""The trace context that rides along in Kafka's headers, so that one like can be followed through the system."""
+"""What rides along in Kafka's headers, so that one like can be followed from the page to the consumer."""
 
-import re
-from collections.abc import Mapping
+from starlette.requests import Request
 
-TRACEPARENT = "traceparent"
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+from services.contracts.trace import REQUEST_ID_HEADER, TRACEPARENT, TraceContext
+from services.inference.request_context import request_id_of
 
 
-def trace_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return what of a request's headers goes into Kafka's: a well-formed W3C ``traceparent``, or nothing.
-
-    >>> trace_headers({"traceparent": "spoofed\\nline"})
-    {}
-    """
-    value = headers.get(TRACEPARENT, "")
-    return {TRACEPARENT: value} if _TRACEPARENT.fullmatch(value) else {}
+def kafka_headers(request: Request, place: TraceContext) -> dict[str, str]:
+    """Return the ids of a request as headers of the records that it causes at this place of its trace."""
+    return {TRACEPARENT: place.header, REQUEST_ID_HEADER: request_id_of(request) or ""}

@@ -28,11 +28,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from services.common import clickhouse, kafka, postgres, registry
+from services.common import clickhouse, kafka, postgres, registry, tracing
 from services.common.registry import ModelVersion, RegistryError
 from services.common.settings import ClickHouseSettings, PostgresSettings, SettingsError
 from services.common.telemetry import configure_logging
 from services.common.waiting import wait_for
+from services.contracts.logs import RUN_ID, log_context
 from services.trainer import steps
 from services.trainer.landing import EmptyCatalogueError, Imported, import_files
 from services.trainer.load import load
@@ -68,6 +69,7 @@ class FilesRefusedError(Exception):
 def main(argv: list[str] | None = None) -> int:
     """Parse, run the step, and translate errors into exit status."""
     options = _parser().parse_args(argv)
+    tracing.configure_tracing("trainer")
     try:
         answer = options.command(options)
     except SettingsError as error:
@@ -126,17 +128,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _noted(name: str, step: Callable[[argparse.Namespace], Answer]) -> Callable[[argparse.Namespace], Answer]:
-    """Wrap a step so that how it ended is written down."""
+    """Wrap a step: its log lines carry the run's id, it is a span, and how it ended is written down."""
 
     def noted(options: argparse.Namespace) -> Answer:
         started_at = datetime.now(timezone.utc)
         run_id = getattr(options, "run_id", "")
-        try:
-            answer = step(options)
-        except (Exception, SettingsError) as error:
-            note_step(run_id, name, _exit_status(error), started_at)
-            raise
-        note_step(run_id, name, EXIT_OK, started_at)
+        with log_context(**{RUN_ID: run_id} if run_id else {}), tracing.span(name):
+            try:
+                answer = step(options)
+            except (Exception, SettingsError) as error:
+                note_step(run_id, name, _exit_status(error), started_at)
+                raise
+            note_step(run_id, name, EXIT_OK, started_at)
         return answer
 
     return noted

@@ -10,6 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from services.common import tracing
 from services.contracts.events import EARLIEST_EVENT_TIME, MAX_CLOCK_AHEAD_SECONDS, EventIn
 from services.contracts.ids import PROBE_SOURCE, PROBE_USER
 from services.contracts.rest import (
@@ -25,7 +26,8 @@ from services.inference.dependencies import RESERVED, Services, ServicesDep, ref
 from services.inference.event_publisher import Published, QueueFullError
 from services.inference.openapi import EVENTS_BODY, problems
 from services.inference.problems import ProblemError, field_errors, invalid, invalid_fields
-from services.inference.tracing import trace_headers
+from services.inference.request_context import trace_of
+from services.inference.tracing import kafka_headers
 
 router = APIRouter(prefix="/v1/events", tags=["feedback"])
 MAX_BODY_BYTES = 1 << 20
@@ -68,7 +70,8 @@ async def publish(request: Request, services: ServicesDep) -> EventsAccepted:
     events, prefix = parse(await _body(request))
     await _check(services, events, prefix)
     try:
-        results = await services.events.publish(events, trace_headers(request.headers))
+        with tracing.span("publish", trace_of(request), kind="producer") as place:
+            results = await services.events.publish(events, kafka_headers(request, place))
     except QueueFullError as error:
         raise ProblemError(
             HTTPStatus.SERVICE_UNAVAILABLE,

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from fastapi import APIRouter, Query, Request
 
+from services.common import tracing
 from services.contracts.ids import PROBE_USER, ItemId, UserId
 from services.contracts.impressions import Impression
 from services.contracts.rest import DEFAULT_K, DEFAULT_VARIANT, Erased, History, Recommendations, UserExport
@@ -15,8 +16,9 @@ from services.inference.dependencies import RESERVED, AdminOnly, Genre, K, Servi
 from services.inference.openapi import problems
 from services.inference.problems import invalid
 from services.inference.recommender import Ranked, rank
+from services.inference.request_context import trace_of
 from services.inference.routes.genres import genre_index
-from services.inference.tracing import trace_headers
+from services.inference.tracing import kafka_headers
 
 router = APIRouter(prefix="/v1/users", tags=["viewers"])
 _HISTORY_LIMIT = 1_000
@@ -31,7 +33,8 @@ def recommendations(
     moment = services.serving.moment(user)
     taste = services.serving.taste(user, moment)
     index = genre_index(services, moment.model, genre)
-    ranked = Ranked.empty() if index is None and genre is not None else rank(moment.model, taste, k, index)
+    with tracing.span("rank", trace_of(request)):
+        ranked = Ranked.empty() if index is None and genre is not None else rank(moment.model, taste, k, index)
     services.metrics.recommendation_seconds.labels(taste.strategy).observe(time.perf_counter() - start)
     answer = Recommendations(
         model_version=moment.model.version,
@@ -58,7 +61,7 @@ def _record(services: Services, answer: Recommendations, request: Request) -> No
             model_version=answer.model_version,
             served_at=datetime.now(timezone.utc),
         ),
-        trace_headers(request.headers),
+        kafka_headers(request, trace_of(request)),
     )
 
 

@@ -5,10 +5,11 @@ from types import ModuleType
 
 import pytest
 
-from services.inference import fold_in, problems, ranking, tracing
+from services.contracts import trace
+from services.inference import fold_in, problems, ranking
 
 
-@pytest.mark.parametrize("module", [fold_in, problems, ranking, tracing], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [fold_in, problems, ranking, trace], ids=lambda module: module.__name__)
 def test_the_examples_of_a_module_hold(module: ModuleType) -> None:
     result = doctest.testmod(module)
     assert result.attempted > 0
