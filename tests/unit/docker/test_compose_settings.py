@@ -130,7 +130,7 @@ def test_every_address_is_a_port_of_a_service_on_a_network_of_both(project: Proj
         if name == "kafka":
             continue  # what it says of itself
         for variable, value in project.environment(name).items():
-            for host, port in re.findall(r"(?:^|[/@,])([a-z][a-z-]+):(\d+)", value):
+            for host, port in re.findall(r"(?:^|[/@,])([a-z][a-z-]+):(\d+)(?=[/,]|$)", value):
                 assert host in project.services, f"{name}: {variable}"
                 assert int(port) in PORTS[host], f"{name}: {variable}"
                 assert set(service["networks"]) & set(project.services[host]["networks"]), f"{name} cannot reach {host}"
