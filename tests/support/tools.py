@@ -43,6 +43,7 @@ class GoTool:
 GO_TOOLS = (
     GoTool("statsd_exporter", "github.com/prometheus/statsd_exporter@v0.31.0"),
     GoTool("kustomize", "sigs.k8s.io/kustomize/kustomize/v5@v5.8.2"),
+    GoTool("alloy_check", "tests/support/alloy_check"),
     GoTool("compose_check", "tests/support/compose_check"),
 )
 

@@ -22,6 +22,10 @@ type block struct {
 }
 
 func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: alloy_check FILE")
+		os.Exit(2)
+	}
 	text, err := os.ReadFile(os.Args[1])
 	check(err)
 	file, err := parser.ParseFile(os.Args[1], text)
