@@ -130,11 +130,19 @@ def test_no_stage_drops_lines(stages: dict[str, Block]) -> None:
     assert set(stages) <= {
         "stage.json",
         "stage.timestamp",
+        "stage.template",
         "stage.labels",
         "stage.structured_metadata",
         "stage.label_keep",
     }
     assert "drop_malformed" not in stages["stage.json"], "Kafka's lines are not JSON"
+
+
+def test_lines_that_do_not_say_their_level_have_one(stages: dict[str, Block]) -> None:
+    """Grafana's choice of levels asks for lines that have the label."""
+    assert stages["stage.template"]["source"] == "level"
+    assert "{{ else }}unknown{{ end }}" in stages["stage.template"]["template"]
+    assert list(stages).index("stage.template") < list(stages).index("stage.labels")
 
 
 def test_a_line_without_a_time_does_not_get_that_of_the_line_before(stages: dict[str, Block]) -> None:
