@@ -7,7 +7,7 @@ instrumentation libraries would cost every request something also while traces a
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Literal
 
 from services.contracts.trace import TraceContext
@@ -35,26 +35,31 @@ def configure_tracing(service: str) -> None:
     _tracer = provider.get_tracer("movierecs")
 
 
-@contextmanager
 def span(
     name: str,
     parent: TraceContext | None = None,
     *,
     kind: Kind = "internal",
     links: Sequence[TraceContext] = (),
-) -> Iterator[TraceContext]:
-    """Make the block a span below `parent`, or the first of a trace; yield its context, to be passed on.
+) -> AbstractContextManager[TraceContext]:
+    """Make the block a span below `parent`, or the first of a trace; yields its context, to be passed on.
 
-    Without traces the context is passed on all the same, and nothing is sampled that was not already.
+    Without traces `parent` is passed on as it is, and a new trace is not sampled.
     """
     if _tracer is None:
-        yield parent.child() if parent else TraceContext.new(sampled=False)
-        return
+        return nullcontext(parent or TraceContext.new(sampled=False))
+    return _recorded(_tracer, name, parent, kind, links)
+
+
+@contextmanager
+def _recorded(
+    tracer: "Tracer", name: str, parent: TraceContext | None, kind: Kind, links: Sequence[TraceContext]
+) -> Iterator[TraceContext]:
     from opentelemetry import trace
     from opentelemetry.context import Context
 
     above = trace.set_span_in_context(trace.NonRecordingSpan(_remote(parent))) if parent else Context()
-    with _tracer.start_as_current_span(
+    with tracer.start_as_current_span(
         name, above, kind=trace.SpanKind[kind.upper()], links=[trace.Link(_remote(link)) for link in links]
     ) as made:
         ids = made.get_span_context()

@@ -12,6 +12,7 @@ TRACE_ID, REQUEST_ID, RUN_ID = "trace_id", "request_id", "run_id"
 """Fields by which lines of several processes belong together: a trace, a request to the API, a run of the trainer."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_ENCODE = json.JSONEncoder(ensure_ascii=False, default=str).encode
 _context: ContextVar[Mapping[str, str] | None] = ContextVar("log_context", default=None)
 
 
@@ -45,4 +46,4 @@ class JsonFormatter(logging.Formatter):
         entry |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, default=str, ensure_ascii=False)
+        return _ENCODE(entry)

@@ -3,10 +3,10 @@
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from uuid import uuid4
 
+from prometheus_client import Histogram
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,8 +17,10 @@ from services.contracts.trace import REQUEST_ID_HEADER, TRACEPARENT, TraceContex
 from services.inference.metrics import Metrics
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_NOT_LOGGED = ("/metrics", "/health")
-"""Asked every few seconds by machines; an error of theirs is logged by itself."""
+_TRACEPARENT, _REQUEST_ID = TRACEPARENT.encode(), REQUEST_ID_HEADER.encode()
+SLOW_SECONDS = 0.5
+_HEALTH = "/health"
+"""Asked every few seconds by machines, which say themselves when they mind the answer."""
 log = logging.getLogger(__name__)
 
 
@@ -35,41 +37,31 @@ def trace_of(request: Request) -> TraceContext:
 
 
 class RequestContext:
-    """ASGI middleware; ``on_error`` makes the answer to an unexpected exception from the request's id."""
+    """ASGI middleware; ``on_error`` makes the answer to an unexpected exception from the request's id.
+
+    It runs for every request, so it is written to cost little: `tests.bench.bench_observability` watches.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, on_error: Callable[[str], Response]) -> None:
         self._app = app
         self._metrics = metrics
         self._on_error = on_error
+        self._seconds: dict[tuple[str, str, int], Histogram] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = scope["movierecs.request_id"] = _request_id(scope)
-        if scope["path"].startswith(_NOT_LOGGED):
-            await self._answer(scope, receive, send, request_id)
-            return
-        above = parse(_header(scope, TRACEPARENT))
-        with tracing.span(scope["method"], above, kind="server") as trace:
-            scope["movierecs.trace"] = trace
+        given_trace, given_id = _given(scope["headers"])
+        with tracing.span(scope["method"], parse(given_trace), kind="server") as trace:
+            # Without an id of the client's own the trace's names the request as well.
+            request_id = given_id if _SAFE_ID.fullmatch(given_id) else trace.trace_id
+            scope["movierecs.trace"], scope["movierecs.request_id"] = trace, request_id
             with log_context(trace_id=trace.trace_id, request_id=request_id):
-                start = time.perf_counter()
-                status = await self._answer(scope, receive, send, request_id)
-                log.log(
-                    logging.WARNING if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO,
-                    "answered",
-                    extra={
-                        "route": _route(scope),
-                        "method": scope["method"],
-                        "status": status,
-                        "ms": round((time.perf_counter() - start) * 1000, 2),
-                    },
-                )
+                await self._answer(scope, receive, send, request_id)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> int:
-        """Answer and measure; return the status."""
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         status = 0
         start = time.perf_counter()
 
@@ -77,31 +69,49 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message.setdefault("headers", []).append((REQUEST_ID_HEADER.encode(), request_id.encode()))
+                message.setdefault("headers", []).append((_REQUEST_ID, request_id.encode()))
             await send(message)
 
         with self._metrics.requests_in_flight.track_inprogress():
             try:
                 await self._app(scope, receive, send_with_id)
             except Exception:
-                log.exception("unexpected error", extra={"request_id": request_id, "path": scope["path"]})
+                log.exception("unexpected error", extra={"path": scope["path"]})
                 if status:
                     raise  # the answer has begun; the server cuts the connection
                 await self._on_error(request_id)(scope, receive, send_with_id)
-        labels = (_route(scope), scope["method"], str(status))
-        self._metrics.request_seconds.labels(*labels).observe(time.perf_counter() - start)
-        return status
+        self._note(scope, status, time.perf_counter() - start)
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        route, method = getattr(scope.get("route"), "path", "unmatched"), scope["method"]
+        labels = (route, method, status)
+        histogram = self._seconds.get(labels)
+        if histogram is None:
+            histogram = self._seconds[labels] = self._metrics.request_seconds.labels(route, method, str(status))
+        histogram.observe(seconds)
+        if scope["path"].startswith(_HEALTH):
+            return
+        level = _level(status, seconds, scope["movierecs.trace"])
+        if log.isEnabledFor(level):
+            extra = {"route": route, "method": method, "status": status, "ms": round(seconds * 1000, 2)}
+            log.log(level, "answered", extra=extra)
 
 
-def _route(scope: Scope) -> str:
-    return getattr(scope.get("route"), "path", "unmatched")
+def _level(status: int, seconds: float, trace: TraceContext) -> int:
+    """Return how much a line about the request is worth; metrics count all of them."""
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return logging.WARNING
+    return (
+        logging.INFO if trace.sampled or status >= HTTPStatus.BAD_REQUEST or seconds >= SLOW_SECONDS else logging.DEBUG
+    )
 
 
-def _request_id(scope: Scope) -> str:
-    given = _header(scope, REQUEST_ID_HEADER)
-    return given if _SAFE_ID.fullmatch(given) else str(uuid4())
-
-
-def _header(scope: Scope, name: str) -> str:
-    wanted = name.encode()
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == wanted), "")
+def _given(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str]:
+    """Return the client's own `traceparent` and request id, or '' for each that is not given."""
+    trace = request_id = b""
+    for name, value in headers:
+        if name == _TRACEPARENT:
+            trace = value
+        elif name == _REQUEST_ID:
+            request_id = value
+    return trace.decode("latin-1"), request_id.decode("latin-1")

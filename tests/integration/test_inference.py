@@ -104,10 +104,11 @@ def test_a_viewers_history_is_the_models_and_everything_since(replica: Replica) 
 
 def test_events_are_on_the_topic_as_answered_keyed_by_viewer_with_the_trace(replica: Replica) -> None:
     trace = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    headers = {"traceparent": trace, "X-Request-Id": "mine-2"}
     body = {
         "events": [{"user_id": 9, "item_id": n, "action": a} for n, a in [(4, "like"), (4, "unlike"), (5, "watch")]]
     }
-    accepted = replica.client.post("/v1/events", json=body, headers={"traceparent": trace}).json()["accepted"]
+    accepted = replica.client.post("/v1/events", json=body, headers=headers).json()["accepted"]
     times = [entry["event_time"] for entry in accepted]
     assert times == sorted(set(times))
 
@@ -116,7 +117,7 @@ def test_events_are_on_the_topic_as_answered_keyed_by_viewer_with_the_trace(repl
         event = Event.model_validate_json(message.value() or b"")
         stored[str(event.event_id)] = (event.item_id, event.action.value, message.partition(), message.offset())
         assert message.key() == b"9"
-        assert message.headers() == [("traceparent", trace.encode())]
+        assert message.headers() == [("traceparent", trace.encode()), ("x-request-id", b"mine-2")]
     assert stored == {
         e["event_id"]: (n, e["action"], e["partition"], e["offset"]) for e, n in zip(accepted, [4, 4, 5], strict=True)
     }
