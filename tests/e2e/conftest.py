@@ -20,6 +20,13 @@ from tests.support.ports import free_port
 from tests.support.processes import ROOT
 
 DEMO_SECONDS = 900
+QUICK = {
+    "PROMETHEUS_INTERVAL_SECONDS": "2",
+    "PROBE_INTERVAL_SECONDS": "2",
+    "EXPORTER_INTERVAL_SECONDS": "2",
+    "EXPORTER_LISTS_SECONDS": "5",
+}
+"""Everything that is looked at now and then is looked at often, so that no test waits long."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ def running_stack() -> Iterator[RunningStack]:
     state.chmod(0o755)  # PostgreSQL may run as another user
     ports = {name.upper(): str(free_port()) for name in StackSettings.model_fields if name.endswith("_port")}
     data = fetch(DatasetSettings(), ROOT / ".local" / "data")
-    environment = os.environ | ports | {"LOCAL_DIR": str(state), "MOVIELENS_DIR": str(data), "COLUMNS": "160"}
+    environment = os.environ | ports | QUICK | {"LOCAL_DIR": str(state), "MOVIELENS_DIR": str(data), "COLUMNS": "160"}
     passed = False
     try:
         demo = _python(environment, "infra.local.demo", timeout=DEMO_SECONDS)
