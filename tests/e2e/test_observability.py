@@ -20,6 +20,7 @@ from services.contracts.metrics import Metric
 from services.contracts.topics import EVENTS_TOPIC
 from tests.e2e.conftest import RunningStack
 from tests.support.browser import chromium
+from tests.support.grafana_sql import expanded
 from tests.support.processes import ROOT, wait_until
 from tests.support.prometheus import Prometheus
 from tests.support.promql import selectors
@@ -30,13 +31,6 @@ RULES = ROOT / "infra" / "prometheus" / "rules"
 TRAFFIC_SECONDS = 30
 
 VARIABLES = {"__rate_interval": "20s", "__range": "5m", "__interval": "10s", "__range_s": "300"}
-MACROS = {
-    r"\$__timeFilter\(([^()]*)\)": r"(\1 >= now() - INTERVAL 1 DAY)",
-    r"\$__timeFilter_ms\(([^()]*)\)": r"(\1 >= now64() - INTERVAL 1 DAY)",
-    r"\$__timeInterval\(([^()]*)\)": r"toStartOfInterval(\1, INTERVAL 60 SECOND)",
-    r"\$__fromTime": "(now() - INTERVAL 1 DAY)",
-    r"\$__toTime": "now()",
-}
 
 
 @pytest.fixture(scope="module")
@@ -126,10 +120,7 @@ def test_every_panel_of_prometheus_has_data(prometheus: Prometheus) -> None:
 def test_every_panel_of_clickhouse_has_data(prometheus: Prometheus, running_stack: RunningStack) -> None:
     client = clickhouse_connect.get_client(dsn=running_stack.addresses.clickhouse.get_secret_value())
     for target in of("grafana-clickhouse-datasource"):
-        sql = target.expression
-        for macro, meaning in MACROS.items():
-            sql = re.sub(macro, meaning, sql)
-        result = client.query(filled_in(sql))
+        result = client.query(filled_in(expanded(target.expression, "now() - INTERVAL 1 DAY", "now()")))
         report(target, {"rows": len(result.result_rows)})
         assert result.result_rows, f"{target.dashboard} | {target.panel}"
 

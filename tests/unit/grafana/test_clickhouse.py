@@ -1,6 +1,5 @@
 """Every query of ClickHouse runs on ClickHouse with the real tables, and finds what was put there."""
 
-import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -13,14 +12,10 @@ from services.common.migrations import CLICKHOUSE_MIGRATIONS, migrate_clickhouse
 from services.contracts import tables
 from services.contracts.ids import PROBE_USER
 from services.contracts.topics import EVENTS_TOPIC
+from tests.support.grafana_sql import expanded
 from tests.support.services import ClickHouseServer
 from tests.unit.grafana.committed import targets
 
-MACROS = {
-    r"\$__timeFilter\((\w+)\)": r"\1 >= toDateTime({begin}) AND \1 <= toDateTime({end})",
-    r"\$__timeInterval\((\w+)\)": r"toStartOfInterval(toDateTime(\1), INTERVAL 60 second)",
-}
-"""As grafana-clickhouse-datasource expands them."""
 QUERIES = {target.panel: target.expression for target in targets("grafana-clickhouse-datasource")}
 NOON = datetime(2026, 1, 5, 12, 0, 30, tzinfo=timezone.utc)
 MINUTE = NOON.replace(second=0)
@@ -57,11 +52,7 @@ def put(client: Client, table: str, **row: Any) -> None:
 
 
 def ask(client: Client, panel: str, begin: str = "'2026-01-05 00:00:00'") -> list[dict[str, Any]]:
-    sql = QUERIES[panel]
-    for macro, meaning in MACROS.items():
-        sql = re.sub(macro, meaning, sql)
-    assert "$" not in sql, f"a macro that is not known here: {sql}"
-    result = client.query(sql.replace("{begin}", begin).replace("{end}", "'2026-01-06 00:00:00'"))
+    result = client.query(expanded(QUERIES[panel], begin, "'2026-01-06 00:00:00'"))
     return list(result.named_results())
 
 
