@@ -44,9 +44,10 @@ def span(
 ) -> AbstractContextManager[TraceContext]:
     """Make the block a span below `parent`, or the first of a trace; yields its context, to be passed on.
 
-    Without traces `parent` is passed on as it is, and a new trace is not sampled.
+    Without traces `parent` is passed on as it is, and a new trace is not sampled. Whether a request is sampled is
+    decided where it arrives; what happens inside follows.
     """
-    if _tracer is None:
+    if _tracer is None or (parent is not None and not parent.sampled and kind != "server"):
         return nullcontext(parent or TraceContext.new(sampled=False))
     return _recorded(_tracer, name, parent, kind, links)
 
