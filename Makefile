@@ -60,7 +60,8 @@ format: setup ## let ruff format and sort the code
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-test: lint tools ## lint, types and all tests but the long ones
+test: ## lint, types and all tests but the long ones
+	@$(MAKE) --no-print-directory -j2 lint tools # two environments, downloads, builds and mypy: side by side
 	.venv/bin/python -m pytest -m 'not slow' --durations=15
 
 faults: setup ## the fault tests of the stream's guarantee, all of them

@@ -28,7 +28,7 @@ from tests.support.tools import require_tool
 
 DASHBOARDS = ROOT / "grafana" / "dashboards"
 RULES = ROOT / "infra" / "prometheus" / "rules"
-TRAFFIC_SECONDS = 30
+TRAFFIC_SECONDS = 20
 
 VARIABLES = {"__rate_interval": "20s", "__range": "5m", "__interval": "10s", "__range_s": "300"}
 
