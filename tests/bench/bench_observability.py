@@ -1,7 +1,8 @@
 """`python -m tests.bench.bench_observability [ROUNDS]`: what metrics, logs and traces cost the API, in one run.
 
-Three replicas stand side by side: one with nothing that observes it, one as it is delivered, and one that also exports
-a tenth of all traces. They are asked in turn, round after round; each round gives ratios, and their median counts.
+Four replicas stand side by side: one with nothing that observes it; one as it is delivered, asked without `traceparent`,
+so that it logs only what failed or was slow; one that also exports a tenth of all traces and logs their requests; one
+that logs every request. They are asked in turn, round after round; each round gives ratios, and their median counts.
 """
 
 import os
@@ -29,7 +30,7 @@ FILMS, FACTORS, VIEWERS = 2_000, 64, 200
 EVENTS_EVERY = 10
 """One request in so many is a like, the others ask for lists."""
 GOAL = 0.95
-OFF, ON, TRACED = "without", "as delivered", "a tenth traced"
+OFF, ON, TRACED, LOGGED = "without", "as delivered", "a tenth traced", "all logged"
 
 
 class Api:
@@ -162,6 +163,7 @@ def main() -> int:
             Api(OFF, "off", environment, folder),
             Api(ON, "on", environment, folder),
             Api(TRACED, "on", environment | traces, folder),
+            Api(LOGGED, "on", environment | {"LOG_LEVEL": "DEBUG"}, folder),
         ]
         for api in apis:
             stack.callback(api.process.close)
