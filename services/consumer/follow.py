@@ -1,13 +1,13 @@
 """One like can be followed to its row: a span and a log line for records of a trace that somebody wants to see."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 
 from services.common import tracing
-from services.consumer.batch import Block
-from services.contracts.logs import log_context
+from services.consumer.record import Record
+from services.contracts.logs import REQUEST_ID, TRACE_ID, log_context
 
 log = logging.getLogger(__name__)
 
@@ -15,10 +15,15 @@ FOLLOWED = 10
 """Records of one block; a load test whose every request is sampled must not write a line per event."""
 
 
+def ids_of(record: Record) -> dict[str, str]:
+    """Return the fields by which a log line about the record belongs to its trace; none when it is not sampled."""
+    origin = record.origin
+    return {} if origin is None else {TRACE_ID: origin.trace.trace_id, REQUEST_ID: origin.request_id}
+
+
 @contextmanager
-def followed(block: Block) -> Iterator[None]:
-    """Make what stores the block a span of its first sampled record's trace, linked to the others; then log them."""
-    records = [*block.records, *(bad.record for bad in block.rejected)]
+def followed(records: Sequence[Record]) -> Iterator[None]:
+    """Make what stores the records a span of the first sampled one's trace, linked to others; then log that it did."""
     sampled = list(islice(((r, r.origin) for r in records if r.origin is not None), FOLLOWED))
     if not sampled:
         yield
@@ -26,9 +31,6 @@ def followed(block: Block) -> Iterator[None]:
     parent, *others = (origin.trace for _, origin in sampled)
     with tracing.span("store", parent, kind="consumer", links=others):
         yield
-    for record, origin in sampled:
-        with log_context(trace_id=origin.trace.trace_id, request_id=origin.request_id):
-            log.info(
-                "stored",
-                extra={"topic": record.topic, "partition": record.partition, "offset": record.offset},
-            )
+    for record, _ in sampled:
+        with log_context(**ids_of(record)):
+            log.info("stored", extra={"topic": record.topic, "partition": record.partition, "offset": record.offset})

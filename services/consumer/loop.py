@@ -14,7 +14,6 @@ from services.consumer.breaker import Breaker, longest_run
 from services.consumer.commits import Commits, raise_partition_errors
 from services.consumer.decode import OFFSET, USER, Reason, Stream
 from services.consumer.errors import Remedy, StopError, label_of, remedy_for
-from services.consumer.follow import followed
 from services.consumer.intake import Intake
 from services.consumer.membership import Membership, Owned, Place
 from services.consumer.metrics import Metrics
@@ -140,10 +139,9 @@ class Loop:
             self._patience.call("the topics' identity", lambda: self._membership.confirm(topics))
             for block in blocks:
                 self._raise_if_too_much_is_bad(block)
-                with followed(block):
-                    parts = self._patience.call("erased viewers", partial(self._writer.sort_out, block))
-                    self._set_aside(block, parts.rejected, parts.erased)
-                    self._store(parts.good)
+                parts = self._patience.call("erased viewers", partial(self._writer.sort_out, block))
+                self._set_aside(block, parts.rejected, parts.erased)
+                self._store(parts.good)
             self._commit(ours)
         finally:
             self._settling = False

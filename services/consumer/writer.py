@@ -12,6 +12,7 @@ from clickhouse_connect.driver.client import Client
 from services.common.erasure import ERASED
 from services.consumer.batch import Block, Rejected, token
 from services.consumer.decode import DECODER_VERSION, OFFSET, USER, Row
+from services.consumer.follow import followed, ids_of
 from services.consumer.metrics import Metrics
 from services.contracts.tables import ABSENT_OFFSETS, ERASED_USERS, EVENTS_QUARANTINE
 
@@ -104,14 +105,15 @@ class Writer:
                 "quarantined a record",
                 extra={
                     "topic": block.stream.topic, "partition": block.partition, "offset": bad.record.offset,
-                    "reason": bad.reason.value, "detail": bad.detail,
+                    "reason": bad.reason.value, "detail": bad.detail, **ids_of(bad.record),
                 },
             )  # fmt: skip
 
     def store(self, block: Block) -> None:
         """Store the block's good rows; return once they are acknowledged."""
         if block.rows:
-            self._insert(block, block.stream.table, block.stream.columns, block.rows)
+            with followed(block.records):
+                self._insert(block, block.stream.table, block.stream.columns, block.rows)
             self._metrics.written.labels(block.stream.topic, str(block.partition)).inc(len(block.rows))
 
     def _insert(self, block: Block, table: str, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
