@@ -3,7 +3,7 @@
 The standard OTEL_* variables apply (sampler, headers, timeouts). Written with the SDK by hand: the spans are few, and
 instrumentation libraries would cost every request something also while traces are off.
 """
-# ruff: noqa: PLC0415 - nothing of OpenTelemetry is imported while traces are off
+# ruff: noqa: PLC0415 - nothing of OpenTelemetry is imported here while traces are off
 
 import os
 from collections.abc import Iterator, Sequence

@@ -7,6 +7,7 @@ from http import HTTPStatus
 import psycopg
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from fastapi import FastAPI, Request, Response
+from fastapi.telemetry import TelemetryConfig
 
 from services.inference import openapi, problems
 from services.inference.dependencies import Services
@@ -18,6 +19,8 @@ from services.inference.serving import NoModelError
 DESCRIPTION = """Feedback in, lists out. A like changes the viewer's next list at once.
 Errors are `application/problem+json` (RFC 9457) and name the fields that were wrong."""
 _RETRY_AFTER_SECONDS = 5
+_NO_SECOND_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+"""FastAPI's own, which would tell everything twice, with query strings; `RequestContext` does it for all requests."""
 
 
 def create_app(services: Services, running: AbstractAsyncContextManager[None]) -> FastAPI:
@@ -28,7 +31,9 @@ def create_app(services: Services, running: AbstractAsyncContextManager[None]) -
         async with running:
             yield
 
-    app = FastAPI(title="MovieRecs", version="1", description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="MovieRecs", version="1", description=DESCRIPTION, lifespan=lifespan, telemetry=_NO_SECOND_TELEMETRY
+    )
     app.state.services = services
     for module in (users, items, events, models, health):
         app.include_router(module.router)
