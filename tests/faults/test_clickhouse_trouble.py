@@ -68,7 +68,11 @@ def rss(process: ServiceProcess) -> int:
 
 @pytest.mark.parametrize(
     ("blow", "seconds"),
-    [("killed", 10), ("frozen", 8), pytest.param("killed", 180, marks=pytest.mark.slow)],
+    [
+        ("killed", 10),
+        pytest.param("frozen", 8, marks=pytest.mark.slow),
+        pytest.param("killed", 180, marks=pytest.mark.slow),
+    ],
 )
 def test_09_away(clickhouse_world: World, report: Callable[..., None], blow: str, seconds: float) -> None:
     """Away for minutes under 2,000 events/s, with the settings of production: memory flat, no rebalance, then drained.
@@ -121,7 +125,7 @@ TROUBLE = {
 """What makes the engine refuse inserts, how to undo it, and the error's number (252: TOO_MANY_PARTS)."""
 
 
-@pytest.mark.parametrize("trouble", ["events", "signals", "torn", "answers 503"])
+@pytest.mark.parametrize("trouble", ["events", pytest.param("signals", marks=pytest.mark.slow), "torn", "answers 503"])
 def test_10_overloaded(world: World, report: Callable[..., None], trouble: str) -> None:
     """Too many parts in the table or in its view's target, half an insert, or a 503 from whatever stands before."""
     proxy, port = ClickHouseProxy(world.clickhouse.port), free_port()

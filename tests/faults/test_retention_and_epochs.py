@@ -97,7 +97,7 @@ def test_14_the_groups_offsets_are_lost(world: World, report: Callable[..., None
     world.assert_equal()
 
 
-@pytest.mark.parametrize("when", ["running", "down"])
+@pytest.mark.parametrize("when", ["running", pytest.param("down", marks=pytest.mark.slow)])
 def test_15_topic_made_anew(world: World, report: Callable[..., None], when: str) -> None:
     """The same offsets come again with other events; both incarnations are kept, and none is skipped.
 
