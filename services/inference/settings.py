@@ -1,5 +1,7 @@
 """The service's settings."""
 
+from pathlib import Path
+
 from pydantic import Field, SecretStr
 
 from services.common.settings import ClickHouseSettings, KafkaSettings, LogSettings, ModelSettings, PostgresSettings
@@ -12,3 +14,11 @@ class InferenceSettings(KafkaSettings, ClickHouseSettings, PostgresSettings, Mod
     inference_port: int = Field(default=8000, ge=1, le=65535, description="The port to listen on.")
     admin_api_key: SecretStr = Field(min_length=16, description="Opens the admin routes; at least 16 characters.")
     publish_timeout_seconds: float = Field(default=5.0, gt=0, description="How long POST /v1/events waits for Kafka.")
+    replica_state_dir: Path | None = Field(
+        default=None, description="What a replica keeps to start while PostgreSQL is away; a folder in MODEL_DIR."
+    )
+
+    @property
+    def local_state_dir(self) -> Path:
+        """The folder of `services.inference.local_state`."""
+        return self.replica_state_dir or self.model_dir / "replica-state"
