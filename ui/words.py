@@ -1,6 +1,6 @@
 """What the page says about a list, from the list's strategy and the viewer's history. Pure functions."""
 
-from services.contracts.rest import History, Strategy
+from services.contracts.rest import Basis, History, Strategy
 
 
 def headline(strategy: Strategy, history: History) -> str:
@@ -21,6 +21,15 @@ def detail(strategy: Strategy, history: History) -> str:
     if strategy is Strategy.IALS_FOLD_IN:
         return "Made from everything you said, up to a moment ago."
     return "Made by the latest training from everything you said."
+
+
+def near(basis: Basis) -> tuple[str, str]:
+    """Return what a film's page calls the films beside it, and one sentence on how they were chosen."""
+    if basis is Basis.SAME_VIEWERS:
+        return "Viewers who like it also like", "Chosen by the latest training, from what viewers said."
+    if basis is Basis.SAME_GENRES:
+        return "Popular films of its genres", "The latest training does not know this film; after the next one it may."
+    return "Popular now", "The latest training knows neither this film nor its genres."
 
 
 def reasons(history: History) -> str:

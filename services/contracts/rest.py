@@ -48,14 +48,33 @@ class ScoredItem(Item):
     score: float
 
 
-class ItemList(_Answer):
+class _RankedItems(_Answer):
     """Films in order, best first, with the model that ordered them."""
 
     model_version: str
     items: list[ScoredItem]
 
 
-class Recommendations(ItemList):
+class Basis(StrEnum):
+    """What ordered a list of films that was made for no viewer in particular."""
+
+    POPULAR = "popular"
+    """How many viewers like the film."""
+    POPULAR_RECENTLY = "popular_recently"
+    """How many viewers liked it in the last weeks of the model's data."""
+    SAME_VIEWERS = "same_viewers"
+    """The model: films that the same viewers like."""
+    SAME_GENRES = "same_genres"
+    """Fallback where the model does not know the film: popular films that share its genres."""
+
+
+class ItemList(_RankedItems):
+    """Films in order, best first, and what ordered them."""
+
+    basis: Basis
+
+
+class Recommendations(_RankedItems):
     """A viewer's list. Send ``request_id`` with the events that it leads to."""
 
     request_id: UUID

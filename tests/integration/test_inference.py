@@ -170,6 +170,10 @@ def test_search_takes_wildcards_literally(replica: Replica) -> None:
     assert replica.client.get("/v1/items", params={"query": "_"}).json()["items"] == []
 
 
+def basis_of(replica: Replica, path: str) -> str:
+    return str(replica.client.get(path).raise_for_status().json()["basis"])
+
+
 def test_popular_and_similar_films(replica: Replica) -> None:
     def ids(path: str, **parameters: object) -> list[int]:
         answer = replica.client.get(path, params=parameters).raise_for_status().json()  # type: ignore[arg-type]
@@ -180,6 +184,12 @@ def test_popular_and_similar_films(replica: Replica) -> None:
     assert ids("/v1/items/popular", k=2, genre="Comedy") == [2, 4]
     assert len(ids("/v1/items/5/similar", k=7)) == 7
     assert ids("/v1/items/42/similar", k=2) == [2, 4]  # a Comedy that the model does not know
+    assert [basis_of(replica, path) for path in ("/v1/items/popular", "/v1/items/popular?recent=true")] == [
+        "popular",
+        "popular_recently",
+    ]
+    assert basis_of(replica, "/v1/items/5/similar") == "same_viewers"
+    assert basis_of(replica, "/v1/items/42/similar") == "same_genres"
     comedies = replica.client.get("/v1/users/7/recommendations", params={"genre": "Comedy"}).json()["items"]
     assert {tuple(film["genres"]) for film in comedies} == {("Comedy",)}
     assert replica.client.get("/v1/items/1").json()["title"] == "Toy Story"

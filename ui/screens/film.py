@@ -8,6 +8,7 @@ from ui import feedback, session
 from ui.api import client
 from ui.cards import card, grid
 from ui.viewer import parse_id
+from ui.words import near
 
 SIMILAR = 12
 
@@ -28,10 +29,12 @@ def main() -> None:
     with alone, st.container(key="alone"):
         card(film, opinions.get(film.id, 0), request_id=now.request_of(film.id))
     with beside:
-        st.subheader("Viewers who like it also like", anchor=False)
-        similar = client().similar(film.id, SIMILAR).items
-        if similar:
-            grid(similar, opinions, request_id=None, ranked=False)
+        similar = client().similar(film.id, SIMILAR)
+        headline, detail = near(similar.basis)
+        st.subheader(headline, anchor=False)
+        st.caption(detail)
+        if similar.items:
+            grid(similar.items, opinions, request_id=None, ranked=False)
         else:
             st.info("Too few viewers know this film to say what is near it.", icon=":material/help:")
 

@@ -7,8 +7,9 @@ import numpy as np
 from fastapi import APIRouter, Query
 
 from services.contracts.ids import ItemId
-from services.contracts.rest import DEFAULT_K, FieldError, Item, ItemList, ItemSearch
+from services.contracts.rest import DEFAULT_K, Basis, FieldError, Item, ItemList, ItemSearch
 from services.inference.dependencies import Genre, ItemIdPath, K, Services, ServicesDep
+from services.inference.model import Model
 from services.inference.openapi import problems
 from services.inference.problems import ProblemError, invalid
 from services.inference.recommender import Ranked, popular, similar, similar_by_genre
@@ -43,7 +44,8 @@ def popular_items(
     index = genre_index(services, model, genre)
     unheard = index is None and genre is not None
     ranked = Ranked.empty() if unheard else popular(model, k, genre=index, recent=recent)
-    return ItemList(model_version=model.version, items=services.serving.items(model, ranked))
+    basis = Basis.POPULAR_RECENTLY if recent else Basis.POPULAR
+    return ItemList(model_version=model.version, items=services.serving.items(model, ranked), basis=basis)
 
 
 @router.get("/{item_id}", responses=problems(HTTPStatus.NOT_FOUND))
@@ -54,12 +56,31 @@ def item(item_id: ItemIdPath, services: ServicesDep) -> Item:
 
 @router.get("/{item_id}/similar", responses=problems(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE))
 def similar_items(item_id: ItemIdPath, services: ServicesDep, k: K = DEFAULT_K) -> ItemList:
-    """Films that the same viewers like; for one that the model does not know yet, popular ones of its genres."""
+    """Films that the same viewers like; for one that the model does not know yet, popular ones of its genres.
+
+    ``basis`` says which of the two, or that the film has no genre that the model knows: popular films.
+    """
     film = _film(services, item_id)
     model = services.serving.model()
-    indices, known = model.indices_of(np.array([item_id], np.int64))
-    ranked = similar(model, int(indices[0]), k) if known[0] else similar_by_genre(model, film.genres, k)
-    return ItemList(model_version=model.version, items=services.serving.items(model, ranked))
+    ranked, basis = near(model, film, k)
+    return ItemList(model_version=model.version, items=services.serving.items(model, ranked), basis=basis)
+
+
+def near(model: Model, film: Item, k: int) -> tuple[Ranked, Basis]:
+    """Return the films nearest to `film`, itself left out, and what is meant by near.
+
+    A film without factors points nowhere: the model knows its id and nothing else.
+    """
+    (index,), (known,) = model.indices_of(np.array([film.id], np.int64))
+    if known and model.directions[index].any():
+        return similar(model, int(index), k), Basis.SAME_VIEWERS
+    ranked = similar_by_genre(model, film.genres, k + 1)
+    others = np.flatnonzero((ranked.indices != index) | ~known)[:k]
+    shares_genres = any(genre in model.genre_index for genre in film.genres)
+    return (
+        Ranked(ranked.indices[others], ranked.scores[others]),
+        Basis.SAME_GENRES if shares_genres else Basis.POPULAR,
+    )
 
 
 def _film(services: Services, item_id: int) -> Item:

@@ -1,17 +1,14 @@
 """The page on a stand-in for the service, over real HTTP."""
 
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import streamlit as st
-import uvicorn
 from streamlit.testing.v1 import AppTest
 
-from tests.unit.ui.fake_api import FakeState, make_app
+from tests.unit.ui.fake_api import FakeState, serving
 
 APP = Path(__file__).resolve().parents[3] / "ui" / "app.py"
 
@@ -27,17 +24,8 @@ class FakeService:
 @pytest.fixture
 def service() -> Iterator[FakeService]:
     state = FakeState()
-    server = uvicorn.Server(uvicorn.Config(make_app(state), host="127.0.0.1", port=0, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 10
-    while not server.started:
-        assert time.monotonic() < deadline, "the stand-in did not start"
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield FakeService(f"http://127.0.0.1:{port}", state)
-    server.should_exit = True
-    thread.join(10)
+    with serving(state) as url:
+        yield FakeService(url, state)
 
 
 @pytest.fixture

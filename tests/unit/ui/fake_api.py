@@ -1,10 +1,15 @@
 """A small stand-in for the inference service, made of the contract's own models; for the page's unit tests alone."""
 
+import threading
+import time
 import uuid
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
+import uvicorn
 from fastapi import FastAPI, Header, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
@@ -13,6 +18,7 @@ from services.contracts.events import EventIn
 from services.contracts.ids import ItemId, UserId
 from services.contracts.rest import (
     PROBLEM_MEDIA_TYPE,
+    Basis,
     EventAccepted,
     EventsAccepted,
     FieldError,
@@ -84,6 +90,10 @@ class FakeState:
     lists: list[uuid.UUID] = field(default_factory=list)
     failing: list[Problem] = field(default_factory=list)
     """Answers to the next requests, in order, instead of the real ones."""
+    basis: Basis = Basis.SAME_VIEWERS
+    """Of similar lists."""
+    away: set[str] = field(default_factory=set)
+    """Ends of paths, such as ``/history``, that answer 503."""
 
     def signals(self, user: UserId) -> dict[ItemId, dict[Signal, float]]:
         """The viewer's signals, the latest film last."""
@@ -118,6 +128,8 @@ def make_app(state: FakeState) -> FastAPI:
 
     @app.middleware("http")
     async def fail_when_told(request: Request, call_next):  # type: ignore[no-untyped-def]
+        if request.url.path.endswith(tuple(state.away)):
+            return _reply(unavailable("PostgreSQL does not answer."))
         return _reply(state.failing.pop(0)) if state.failing else await call_next(request)
 
     @app.get("/v1/users/{user_id}/recommendations")
@@ -137,13 +149,13 @@ def make_app(state: FakeState) -> FastAPI:
 
     @app.get("/v1/items/popular")
     def popular(k: int = 10) -> ItemList:
-        return ItemList(model_version=MODEL_VERSION, items=_scored(FILMS[:k]))
+        return ItemList(model_version=MODEL_VERSION, items=_scored(FILMS[:k]), basis=Basis.POPULAR)
 
     @app.get("/v1/items/{item_id}/similar")
     def similar(item_id: int, k: int = 10) -> ItemList:
         genres = set(BY_ID[ItemId(item_id)].genres)
         near = sorted((f for f in FILMS if f.id != item_id), key=lambda film: -len(genres & set(film.genres)))
-        return ItemList(model_version=MODEL_VERSION, items=_scored(near[:k]))
+        return ItemList(model_version=MODEL_VERSION, items=_scored(near[:k]), basis=state.basis)
 
     @app.get("/v1/items/{item_id}", response_model=None)
     def item(item_id: int) -> Response | BaseModel:
@@ -183,9 +195,24 @@ def make_app(state: FakeState) -> FastAPI:
     return app
 
 
+@contextmanager
+def serving(state: FakeState) -> Iterator[str]:
+    """Serve the API over ``state`` for as long as the block lasts; yields its address."""
+    server = uvicorn.Server(uvicorn.Config(make_app(state), host="127.0.0.1", port=0, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not server.started:
+        assert time.monotonic() < deadline, "the stand-in did not start"
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
 if __name__ == "__main__":  # to look at the page without the rest of the stack
     import sys
-
-    import uvicorn
 
     uvicorn.run(make_app(FakeState()), host="127.0.0.1", port=int(sys.argv[1]))

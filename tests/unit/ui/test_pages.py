@@ -6,7 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from services.contracts.events import Action
-from services.contracts.rest import FieldError, Problem
+from services.contracts.rest import Basis, FieldError, Problem
 from tests.unit.ui.conftest import FakeService
 from tests.unit.ui.fake_api import FILMS, unavailable
 from ui.client import EVENT_ATTEMPTS
@@ -175,6 +175,24 @@ def test_the_film_page_shows_the_film_and_those_near_it(app: AppTest) -> None:
     assert app.title[0].value == r'\<b\>A "Fake" & Bold\</b\> \*Title\*'
     assert films(app)[0] == 31
     assert len(films(app)) == 13
+
+
+@pytest.mark.parametrize(
+    ("basis", "words"),
+    [
+        (Basis.SAME_VIEWERS, "Viewers who like it also like"),
+        (Basis.SAME_GENRES, "Popular films of its genres"),
+        (Basis.POPULAR, "Popular now"),
+    ],
+)
+def test_the_film_page_says_how_the_films_beside_it_were_chosen(
+    app: AppTest, service: FakeService, basis: Basis, words: str
+) -> None:
+    service.state.basis = basis
+    app.run()
+    app.query_params["item"] = "9"
+    app.switch_page("screens/film.py").run()
+    assert [heading.value for heading in app.main.subheader] == [words]
 
 
 @pytest.mark.parametrize(("item", "words"), [("999", "There is no film 999"), ("x", "Choose a film first")])

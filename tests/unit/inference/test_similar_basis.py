@@ -1,0 +1,45 @@
+"""A similar list says how it was made: by the model, or popular films of the same genres, or popular films."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from services.contracts.ids import ItemId
+from services.contracts.rest import Basis, Item
+from services.inference.model import Model, load_model
+from services.inference.routes.items import near
+from tests.support.bundles import CREATED, make_bundle
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    return load_model(make_bundle(tmp_path), "champion", CREATED)
+
+
+def film(number: int, *genres: str) -> Item:
+    return Item(id=ItemId(number), title="A film", genres=list(genres))
+
+
+@pytest.mark.parametrize(
+    ("asked", "basis", "first"),
+    [
+        (film(5, "Action"), Basis.SAME_VIEWERS, None),
+        (film(42, "Comedy"), Basis.SAME_GENRES, [2, 4]),
+        (film(42, "Western", "Comedy"), Basis.SAME_GENRES, [2, 4]),
+        (film(42, "Western"), Basis.POPULAR, [1, 2]),
+        (film(42), Basis.POPULAR, [1, 2]),
+    ],
+)
+def test_the_basis_is_what_ordered_the_list(model: Model, asked: Item, basis: Basis, first: list[int] | None) -> None:
+    ranked, made_by = near(model, asked, 2)
+    assert made_by is basis
+    assert first is None or model.item_ids[ranked.indices].tolist() == first
+
+
+def test_a_film_of_the_model_without_factors_is_not_called_similar_by_viewers(model: Model) -> None:
+    directions = model.directions.copy()
+    directions[1] = 0  # film 2, a comedy
+    ranked, basis = near(replace(model, directions=directions), film(2, "Comedy"), 2)
+    assert basis is Basis.SAME_GENRES
+    assert model.item_ids[ranked.indices].tolist() == [4, 6], "itself left out"
