@@ -3,20 +3,20 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from pydantic import ValidationError
 
 from services.consumer.record import Record
-from services.contracts.events import EARLIEST_EVENT_TIME, Event
+from services.contracts.events import EARLIEST_EVENT_TIME, Event, from_json
 from services.contracts.ids import MAX_ID
 from services.contracts.impressions import Impression
-from services.contracts.signals import to_microseconds
+from services.contracts.signals import EPOCH, to_microseconds
 from services.contracts.tables import EVENTS, IMPRESSIONS
 
-DECODER_VERSION = 1
+DECODER_VERSION = 2
 """Raised with every change of what decodes to what: rows of another decoder never pass as a repeat of ours."""
 LATEST_EVENT_TIME = datetime.fromisoformat("2262-01-01T00:00:00+00:00")
 """ClickHouse's DateTime64 ends in 2299 and silently clamps; 2262 leaves room for nanoseconds elsewhere."""
@@ -73,7 +73,7 @@ def decode_event(record: Record, epoch: int) -> Row:
         UndecodableError: it is not a valid event.
     """
     try:
-        event = Event.model_validate_json(record.value)
+        event = from_json(Event, record.value, EPOCH + timedelta(milliseconds=record.time_ms))
     except ValidationError as error:
         raise _undecodable(record.value, error) from error
     return (

@@ -3,23 +3,49 @@
 `EventIn` is the request body of ``POST /v1/events``; `Event` is the record's value on the topic,
 complete and stamped. Both refuse unknown fields. The JSON Schema of `Event` is kept beside this
 file in ``event.schema.json``; a test compares them.
+
+What is a valid event is defined here and nowhere else: whoever takes JSON in (the API, the consumer,
+the replicas) calls `from_json`.
 """
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, Strict, ValidationInfo, field_validator
 
-from services.contracts.ids import ItemIdField, UserIdField
+from services.contracts.ids import PROBE_SOURCE, PROBE_USER, ItemIdField, UserIdField
 
 SCHEMA_VERSION: Literal[1] = 1
 MAX_EVENTS_PER_REQUEST = 1_000
 EARLIEST_EVENT_TIME = datetime.fromisoformat("1970-01-02T00:00:00+00:00")
 """Older times are refused: a zero clock is a client's mistake, not a time."""
 MAX_CLOCK_AHEAD_SECONDS = 300
-"""A client clock further ahead of the service than this is refused."""
+"""An event that is further ahead than this of the time at which it was taken in is refused."""
+TOO_FAR_AHEAD = f"is more than {MAX_CLOCK_AHEAD_SECONDS} s ahead of the time at which it was taken in"
+_TAKEN_AT = "taken_at"
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def is_too_far_ahead(event_time: datetime, taken_at: datetime) -> bool:
+    """Whether an event claims to happen more than `MAX_CLOCK_AHEAD_SECONDS` after it was taken in."""
+    return (event_time - taken_at).total_seconds() > MAX_CLOCK_AHEAD_SECONDS
+
+
+def from_json(kind: type[_Model], value: bytes, taken_at: datetime | None) -> _Model:
+    """Return what ``value`` holds: an event, or several. Types are strict: neither ``true`` nor ``"1"`` is an id.
+
+    Args:
+        kind: `Event`, `EventIn` or a model made of them.
+        value: JSON.
+        taken_at: when it came in, by a clock that we trust, which on the topic is the record's own time: no event's
+            time may be too far ahead of it. None: the caller asks `is_too_far_ahead` itself.
+
+    Raises:
+        pydantic.ValidationError: it is not valid; names each wrong field.
+    """
+    return kind.model_validate_json(value, strict=True, context={_TAKEN_AT: taken_at})
 
 
 class Action(StrEnum):
@@ -30,11 +56,13 @@ class Action(StrEnum):
     DISLIKE = "dislike"
     UNDISLIKE = "undislike"
     RATE = "rate"
+    UNRATE = "unrate"
     WATCH = "watch"
+    UNWATCH = "unwatch"
 
 
 RatingValue = Annotated[
-    float, Field(ge=0.5, le=5.0, description="Stars, required with the action `rate` and refused otherwise.")
+    float, Strict(), Field(ge=0.5, le=5.0, description="Stars, required with the action `rate` and refused otherwise.")
 ]
 RequestId = Annotated[
     UUID, Field(description="The `request_id` of the list that showed the film: it makes the click-through rate.")
@@ -47,12 +75,12 @@ Source = Annotated[
 class _EventFields(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    user_id: UserIdField
-    item_id: ItemIdField
+    user_id: Annotated[UserIdField, Strict()]
+    item_id: Annotated[ItemIdField, Strict()]
     action: Action
     value: RatingValue | None = Field(default=None, validate_default=True)
     request_id: RequestId | None = None
-    source: Source = "api"
+    source: Source = Field(default="api", validate_default=True)
 
     @field_validator("value")
     @classmethod
@@ -63,6 +91,26 @@ class _EventFields(BaseModel):
         if action not in (Action.RATE, None) and value is not None:
             raise ValueError(f"value is only allowed with the action 'rate', not with '{action}'")
         return value
+
+    @field_validator("source")
+    @classmethod
+    def _probe_is_nobody_else(cls, source: str, info: ValidationInfo) -> str:
+        user_id = info.data.get("user_id")  # missing when it is wrong itself
+        if user_id is not None and (user_id == PROBE_USER) != (source == PROBE_SOURCE):
+            raise ValueError(f"viewer {PROBE_USER} and the source '{PROBE_SOURCE}' are reserved for the probe")
+        return source
+
+    @field_validator("event_time", check_fields=False)
+    @classmethod
+    def _time_is_plausible(cls, time: datetime | None, info: ValidationInfo) -> datetime | None:
+        if time is None:
+            return time
+        if time < EARLIEST_EVENT_TIME:
+            raise ValueError("is too early to be a time")
+        taken_at = info.context.get(_TAKEN_AT) if info.context else None
+        if taken_at is not None and is_too_far_ahead(time, taken_at):
+            raise ValueError(TOO_FAR_AHEAD)
+        return time
 
 
 class EventIn(_EventFields):

@@ -7,16 +7,15 @@ from pydantic import Field
 UserId = NewType("UserId", int)
 ItemId = NewType("ItemId", int)
 
-MAX_ID = 2**63 - 1
-"""Ids fit ClickHouse ``Int64``, PostgreSQL ``bigint`` and a JSON integer."""
+MAX_ID = 2**53 - 2
+"""The greatest id of a viewer or a film. Every JSON parser reads integers up to one more exactly."""
 
-PROBE_USER = UserId(2**53 - 1)
-"""The viewer in whose name `services.probe` likes films all the time: nobody, so training and statistics leave it out.
-
-The greatest integer that every JSON parser reads exactly, and far above any data set's ids.
-"""
+PROBE_USER = UserId(MAX_ID + 1)
+"""The viewer in whose name `services.probe` likes films all the time; training and statistics leave it out."""
 PROBE_SOURCE = "probe"
-"""The `source` of its events."""
+"""The `source` of its events, and of no others."""
 
-UserIdField = Annotated[UserId, Field(ge=1, le=MAX_ID, description="The viewer's id.", examples=[42])]
+UserIdField = Annotated[
+    UserId, Field(ge=1, le=PROBE_USER, description=f"The viewer's id; {PROBE_USER} is the probe's.", examples=[42])
+]
 ItemIdField = Annotated[ItemId, Field(ge=1, le=MAX_ID, description="The film's id.", examples=[50])]

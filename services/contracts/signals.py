@@ -5,6 +5,7 @@ An event sets one signal; of two events that set the same signal the one with th
 The ClickHouse materialized view ``signals_mv`` says the same in SQL; a property test compares both.
 """
 
+import struct
 from datetime import datetime, timedelta, timezone
 from enum import StrEnum
 from uuid import UUID
@@ -20,12 +21,21 @@ class Signal(StrEnum):
     OPINION = "opinion"
     """+1 liked, -1 disliked, 0 withdrawn."""
     RATING = "rating"
-    """Stars, 0.5 to 5."""
+    """Stars, 0.5 to 5; 0 withdrawn."""
     WATCHED = "watched"
-    """1 once watched."""
+    """1 watched, 0 withdrawn."""
 
 
-_OPINION_OF = {Action.LIKE: 1.0, Action.UNLIKE: 0.0, Action.DISLIKE: -1.0, Action.UNDISLIKE: 0.0}
+_SIGNAL_OF = {
+    Action.LIKE: (Signal.OPINION, 1.0),
+    Action.UNLIKE: (Signal.OPINION, 0.0),
+    Action.DISLIKE: (Signal.OPINION, -1.0),
+    Action.UNDISLIKE: (Signal.OPINION, 0.0),
+    Action.UNRATE: (Signal.RATING, 0.0),
+    Action.WATCH: (Signal.WATCHED, 1.0),
+    Action.UNWATCH: (Signal.WATCHED, 0.0),
+}
+_FLOAT, _BITS = struct.Struct("<f"), struct.Struct("<I")
 
 
 def signal_of(action: Action, value: float | None) -> tuple[Signal, float]:
@@ -39,9 +49,7 @@ def signal_of(action: Action, value: float | None) -> tuple[Signal, float]:
     if action is Action.RATE:
         assert value is not None, "the event model requires a value with 'rate'"
         return Signal.RATING, value
-    if action is Action.WATCH:
-        return Signal.WATCHED, 1.0
-    return Signal.OPINION, _OPINION_OF[action]
+    return _SIGNAL_OF[action]
 
 
 def to_microseconds(time: datetime) -> int:
@@ -53,10 +61,22 @@ def to_microseconds(time: datetime) -> int:
     return (time - EPOCH) // timedelta(microseconds=1)
 
 
-def signal_version(event_time_us: int, event_id: UUID) -> int:
-    """Return the order of an event among those that set the same signal: later time, then greater id.
+def signal_version(event_time_us: int, event_id: UUID, value: float) -> int:
+    """Return the order of an event among those that set the same signal: later time, then greater id, then value.
 
-    The time takes the upper 64 bits and the id's lower 64 bits break ties, so that it fits
-    ClickHouse ``UInt128`` and two replicas that see the events in another order agree.
+    From the top: 64 bits of time, the id's lowest 32 bits, the value as the bits of a float32. It fits ClickHouse
+    ``UInt128``; and since it holds the value, two events with equal versions set equal values: replicas and tables
+    that see events in another order agree, even where one id was used for two events.
     """
-    return (event_time_us << 64) | (event_id.int & 0xFFFF_FFFF_FFFF_FFFF)
+    (bits,) = _BITS.unpack(_FLOAT.pack(value))
+    return event_time_us << 64 | (event_id.int & 0xFFFF_FFFF) << 32 | int(bits)
+
+
+def value_of(version: int) -> float:
+    """Return the value that `signal_version` put into a version.
+
+    >>> value_of(signal_version(1, UUID(int=7), 4.5))
+    4.5
+    """
+    (value,) = _FLOAT.unpack(_BITS.pack(version & 0xFFFF_FFFF))
+    return float(value)

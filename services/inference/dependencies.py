@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Path, Query, Request
 from pydantic import SecretStr
 
-from services.contracts.ids import MAX_ID, UserId
+from services.contracts.ids import MAX_ID, PROBE_USER, UserId
 from services.contracts.rest import ADMIN_KEY_HEADER, DEFAULT_K, MAX_K, FieldError
 from services.inference.catalogue import Catalogue
 from services.inference.erasure import Erasure
@@ -48,7 +48,7 @@ def _services(request: Request) -> Services:
 ServicesDep = Annotated[Services, Depends(_services)]
 K = Annotated[int, Query(ge=1, le=MAX_K, description="How many films at most.", examples=[DEFAULT_K])]
 Genre = Annotated[str | None, Query(max_length=64, description="Only films of this genre.", examples=["Comedy"])]
-UserIdPath = Annotated[int, Path(ge=1, le=MAX_ID, description="The viewer's id.", examples=[42])]
+UserIdPath = Annotated[int, Path(ge=1, le=PROBE_USER, description="The viewer's id.", examples=[42])]
 ItemIdPath = Annotated[int, Path(ge=1, le=MAX_ID, description="The film's id.", examples=[50])]
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from services.contracts.events import Event
 from services.contracts.ids import UserId
-from services.inference.stamps import Slots, merge, slot_and_stamp
+from services.inference.stamps import Slots, merge, slot_and_version
 
 
 class Live(NamedTuple):
@@ -33,11 +33,11 @@ class LiveHistory:
 
     def apply(self, event: Event) -> None:
         """Take one event in; again, or in another order, it makes no difference. Erased viewers stay unknown."""
-        slot, stamp = slot_and_stamp(event)
+        slot, version = slot_and_version(event)
         with self._lock:
             if event.user_id in self._erased:
                 return
-            if merge(self._slots.setdefault(event.user_id, {}), slot, stamp):
+            if merge(self._slots.setdefault(event.user_id, {}), slot, version):
                 self._revisions[event.user_id] = next(self._next_revision)
 
     def of(self, user_id: UserId) -> Live:

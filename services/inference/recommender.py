@@ -51,8 +51,8 @@ def held_by(model: Model, user_id: UserId, slots: Mapping[int, int]) -> set[int]
     """Return the slots that the model's bundle holds in the same or a newer version."""
     history = model.trained_history(user_id)
     held = set()
-    for slot, stamp in slots.items():
-        signal = take_apart(slot, stamp)
+    for slot, version in slots.items():
+        signal = take_apart(slot, version)
         row = int(np.searchsorted(history.item_ids, signal.item_id))
         known = row < len(history.item_ids) and history.item_ids[row] == signal.item_id
         if known and not is_newer(signal.version, history.versions[row, signal.signal]):

@@ -4,12 +4,14 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from pydantic import ValidationError
 
 from services.common.kafka import TopicIdentity, client_config
-from services.contracts.events import Event
+from services.contracts.events import Event, from_json
+from services.contracts.signals import EPOCH
 from services.inference.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -70,7 +72,8 @@ class TopicReader:
     def decode(self, message: Message) -> Event | None:
         """Return the event, or None (counted) for a record that is none; the consumer quarantines it."""
         try:
-            return Event.model_validate_json(message.value() or b"")
+            at = EPOCH + timedelta(milliseconds=message.timestamp()[1])
+            return from_json(Event, message.value() or b"", at)
         except ValidationError:
             self._metrics.live_skipped.inc()
             return None

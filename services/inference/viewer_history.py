@@ -56,8 +56,8 @@ def merge_live(history: ViewerHistory, slots: Mapping[int, int]) -> ViewerHistor
     base = history.item_ids
     newer = []
     added: dict[int, int] = {}
-    for slot, stamp in slots.items():
-        signal = take_apart(slot, stamp)
+    for slot, version in slots.items():
+        signal = take_apart(slot, version)
         row = int(np.searchsorted(base, signal.item_id))
         if row == len(base) or base[row] != signal.item_id:
             row = added.setdefault(signal.item_id, len(base) + len(added))
@@ -71,7 +71,7 @@ def merge_live(history: ViewerHistory, slots: Mapping[int, int]) -> ViewerHistor
         if signal.signal == _OPINION:
             merged.opinion[row] = int(signal.value)
         elif signal.signal == _RATING:
-            merged.rating[row] = signal.value
+            merged.rating[row] = signal.value or np.nan  # 0: withdrawn
         else:
             merged.watched[row] = int(signal.value)
         merged.versions[row, signal.signal] = (signal.version >> 64, signal.version & 0xFFFF_FFFF_FFFF_FFFF)

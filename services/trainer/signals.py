@@ -109,7 +109,7 @@ def pivot(signals: Signals) -> History:
         indptr=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
         item_ids=item[first].astype(np.int64),
         opinion=np.nan_to_num(dense[:, 0]).astype(np.int8),
-        rating=dense[:, 1].copy(),
+        rating=np.where(dense[:, 1] == 0, np.float32(np.nan), dense[:, 1]),  # 0: withdrawn
         watched=np.nan_to_num(dense[:, 2]).astype(np.uint8),
         versions=versions,
     )

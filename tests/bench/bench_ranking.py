@@ -33,7 +33,7 @@ from services.contracts.events import Action, Event
 from services.contracts.ids import ItemId, UserId
 from services.inference.model import Model, load_model
 from services.inference.recommender import rank, taste_of
-from services.inference.stamps import slot_and_stamp
+from services.inference.stamps import slot_and_version
 from tests.support.bundles import CREATED
 
 FACTORS, ALPHA, REGULARIZATION, K = 128, 3.0, 30.0, 10
@@ -139,7 +139,7 @@ def main() -> int:
             user_id=UserId(viewers[0]), item_id=ItemId(int(model.item_ids[7])), action=Action.LIKE,
             event_id=UUID(int=1), event_time=CREATED,
         )  # fmt: skip
-        live = dict([slot_and_stamp(like)])
+        live = dict([slot_and_version(like)])
         theirs = median_seconds(
             lambda v: rectools.recommend(users=[v], dataset=dataset, k=K, filter_viewed=True), viewers[:50]
         )

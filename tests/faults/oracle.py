@@ -56,7 +56,7 @@ class Oracle:
                 if event.user_id in self.erased:
                     continue
                 signal, value = signal_of(event.action, event.value)
-                version = signal_version(to_microseconds(event.event_time), event.event_id)
+                version = signal_version(to_microseconds(event.event_time), event.event_id, value)
                 key = (int(event.user_id), int(event.item_id), signal.value)
                 latest[key] = max(latest.get(key, (0, 0.0)), (version, value))
         return {key: (value, version) for key, (version, value) in latest.items()}

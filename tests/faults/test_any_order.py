@@ -24,7 +24,7 @@ from services.contracts.tables import EVENTS, EVENTS_QUARANTINE, SIGNALS
 from tests.faults.oracle import Oracle, stored_events, stored_quarantine, stored_signals
 
 TOPIC = "events"
-T0 = datetime(2026, 1, 1, tzinfo=timezone.utc)
+T0 = datetime(2023, 1, 1, tzinfo=timezone.utc)
 PARTITIONS = 2
 NOT_EVENTS = [b"", b"not JSON", b'{"user_id": 1}', b"\xff\x00"]
 

@@ -58,7 +58,7 @@ def oracle(rows: Sequence[Row]) -> set[tuple[int, int, str, float, int]]:
     latest: dict[tuple[int, int, Signal], tuple[int, float]] = {}
     for r in rows:
         signal, value = signal_of(Action(r[7]), r[8])
-        version = signal_version(r[9], uuid.UUID(int=r[5]))
+        version = signal_version(r[9], uuid.UUID(int=r[5]), value)
         key = (r[4], r[6], signal)
         latest[key] = max(latest.get(key, (0, 0.0)), (version, value))
     return {(user, item, signal.value, value, version) for (user, item, signal), (version, value) in latest.items()}

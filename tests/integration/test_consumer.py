@@ -222,10 +222,11 @@ def test_replay_produces_again_what_has_become_decodable_and_only_once(
     pipeline.make_topics()
     connection = pipeline.connect()
     fixed = event(1, user=3, item=4).model_dump_json()
+    now_ms = int(time.time() * 1000)
     connection.insert(
         "events_quarantine",
         [
-            [9, 0, offset, pipeline.events_topic, 0, b"3", value, "schema_version", "", 0, 3]
+            [9, 0, offset, pipeline.events_topic, now_ms, b"3", value, "schema_version", "", 0, 3]
             for offset, value in enumerate([fixed.encode(), b"never"])
         ],
         column_names=[

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from services.common.kafka import admin, describe_topic, end_offsets
-from services.contracts.ids import PROBE_USER
+from services.contracts.ids import PROBE_SOURCE, PROBE_USER
 from tests.support.bundles import make_bundle
 from tests.support.inference import ADMIN_KEY, Replica, crown, prepare_catalogue, wait_until
 from tests.support.services import KafkaServer, PostgresServer
@@ -140,8 +140,9 @@ def test_every_wrong_field_is_named(replica: Replica) -> None:
 @pytest.mark.usefixtures("nothing_published")
 def test_the_probes_viewer_is_not_for_others(replica: Replica) -> None:
     reserved = LIKE | {"user_id": PROBE_USER}
-    assert_problem(replica.client.post("/v1/events", json=reserved), 422, "user_id")
-    assert_problem(replica.post(LIKE, reserved | {"source": "demo"}), 422, "events.1.user_id")
+    assert_problem(replica.client.post("/v1/events", json=reserved), 422, "source")
+    assert_problem(replica.client.post("/v1/events", json=LIKE | {"source": PROBE_SOURCE}), 422, "source")
+    assert_problem(replica.post(LIKE, reserved | {"source": "demo"}), 422, "events.1.source")
 
 
 def test_the_probes_viewer_cannot_be_erased(replica: Replica) -> None:

@@ -186,10 +186,12 @@ def test_from_files_to_the_champion(world: World) -> None:
         assert (best % 2, best // 2 % PER_USER) == (user % 2, user // 2 % PER_USER)
     # The history holds what ClickHouse holds, in versions as the contract computes them.
     digest_ids = world.client.query(
-        "SELECT event_id, toUnixTimestamp64Micro(event_time) FROM events WHERE user_id = 1 ORDER BY item_id"
+        "SELECT event_id, toUnixTimestamp64Micro(event_time), value FROM events WHERE user_id = 1 ORDER BY item_id"
     ).result_rows
     versions = arrays["history_versions"][: indptr[1], 1]
-    assert [int(a) << 64 | int(b) for a, b in versions] == [signal_version(time, event) for event, time in digest_ids]
+    assert [int(a) << 64 | int(b) for a, b in versions] == [
+        signal_version(time, event, value) for event, time, value in digest_ids
+    ]
     assert len(manifest.canaries) == 5
     for canary in manifest.canaries:
         index = int(np.searchsorted(arrays["user_ids"], canary.user_id))

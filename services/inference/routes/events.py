@@ -1,18 +1,17 @@
 """POST /v1/events: the one way in for feedback. All of a request's events are published, or none."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import Any
 
+import pydantic_core
 from fastapi import APIRouter, Request, status
 from fastapi.concurrency import run_in_threadpool
 from pydantic import ValidationError
-from pydantic_core import from_json
 
 from services.common import tracing
-from services.contracts.events import EARLIEST_EVENT_TIME, MAX_CLOCK_AHEAD_SECONDS, EventIn
-from services.contracts.ids import PROBE_SOURCE, PROBE_USER
+from services.contracts.events import TOO_FAR_AHEAD, EventIn, from_json, is_too_far_ahead
 from services.contracts.rest import (
     EventAccepted,
     EventsAccepted,
@@ -22,7 +21,7 @@ from services.contracts.rest import (
     PublishProblem,
     UnconfirmedEvent,
 )
-from services.inference.dependencies import RESERVED, Services, ServicesDep, refuse_erased
+from services.inference.dependencies import Services, ServicesDep, refuse_erased
 from services.inference.event_publisher import Published, QueueFullError
 from services.inference.openapi import EVENTS_BODY, problems
 from services.inference.problems import ProblemError, field_errors, invalid, invalid_fields
@@ -99,21 +98,19 @@ async def publish(request: Request, services: ServicesDep) -> EventsAccepted:
 def parse(body: bytes) -> tuple[list[EventIn], str]:
     """Return a body's events and what to put before a field's name: the body is one event, or {"events": […]}.
 
-    Types are strict: a number in quotes is not a number.
-
     Raises:
         ProblemError: 422 that names each wrong field.
     """
     try:
-        raw: Any = from_json(body)
+        raw: Any = pydantic_core.from_json(body)
     except ValueError as error:
         raise invalid("body", f"is not JSON: {error}") from error
     if not isinstance(raw, dict):
         raise invalid("body", 'must be an object: one event, or {"events": [...]}')
     try:
         if "events" in raw:
-            return EventsIn.model_validate_json(body, strict=True).events, "events."
-        return [EventIn.model_validate_json(body, strict=True)], ""
+            return from_json(EventsIn, body, None).events, "events."
+        return [from_json(EventIn, body, None)], ""
     except ValidationError as error:
         raise invalid_fields(field_errors(error.errors(include_url=False, include_input=False))) from error
 
@@ -138,21 +135,16 @@ async def _check(services: Services, events: Sequence[EventIn], prefix: str) -> 
     unknown = {item_id for item_id in wanted if services.catalogue.get(item_id) is None}
     if unknown:
         unknown = await run_in_threadpool(services.catalogue.unknown, wanted)
-    latest = datetime.now(timezone.utc) + timedelta(seconds=MAX_CLOCK_AHEAD_SECONDS)
+    now = datetime.now(timezone.utc)
     errors = []
     first_with_id: dict[object, int] = {}
     for index, event in enumerate(events):
         where = f"{prefix}{index}." if prefix else ""
         refuse_erased(services, event.user_id, f"{where}user_id")
-        if event.user_id == PROBE_USER and event.source != PROBE_SOURCE:
-            errors.append(FieldError(field=f"{where}user_id", message=RESERVED))
         if event.item_id in unknown:
             errors.append(FieldError(field=f"{where}item_id", message=f"there is no film {event.item_id}"))
-        if event.event_time is not None and event.event_time > latest:
-            message = f"is more than {MAX_CLOCK_AHEAD_SECONDS} s ahead of the service's clock"
-            errors.append(FieldError(field=f"{where}event_time", message=message))
-        if event.event_time is not None and event.event_time < EARLIEST_EVENT_TIME:
-            errors.append(FieldError(field=f"{where}event_time", message="is too early to be a time"))
+        if event.event_time is not None and is_too_far_ahead(event.event_time, now):
+            errors.append(FieldError(field=f"{where}event_time", message=TOO_FAR_AHEAD))
         if event.event_id is not None and first_with_id.setdefault(event.event_id, index) != index:
             message = f"is that of events.{first_with_id[event.event_id]} too"
             errors.append(FieldError(field=f"{where}event_id", message=message))

@@ -17,7 +17,7 @@ def record(offset: int, *, good: bool = True) -> Record:
         "event_id": str(UUID(int=offset)), "user_id": 1, "item_id": 2, "action": "like",
         "event_time": "2026-11-01T00:00:00Z",
     }  # fmt: skip
-    return Record("events", 0, offset, offset, b"1", json.dumps(value).encode() if good else b"bad")
+    return Record("events", 0, offset, 1_793_491_200_000 + offset, b"1", json.dumps(value).encode() if good else b"bad")
 
 
 def test_a_block_keeps_good_rows_and_bad_records_apart_and_spans_both() -> None:

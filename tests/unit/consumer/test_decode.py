@@ -33,16 +33,18 @@ GOOD = {
     "schema_version": 1,
 }
 
+RECORD_MS = 1_793_491_200_000  # 2026-11-01
+
 
 def record(value: bytes | dict[str, object], key: bytes = b"7") -> Record:
     raw = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return Record("events", 3, 11, 1_000, key, raw)
+    return Record("events", 3, 11, RECORD_MS, key, raw)
 
 
 def test_a_good_event_becomes_a_row_of_its_columns() -> None:
     row = dict(zip(EVENT_COLUMNS, decode_event(record(GOOD), epoch=5), strict=True))
     assert row == {
-        "epoch": 5, "partition": 3, "offset": 11, "record_time": 1_000, "user_id": 7, "event_id": 42, "item_id": 9,
+        "epoch": 5, "partition": 3, "offset": 11, "record_time": RECORD_MS, "user_id": 7, "event_id": 42, "item_id": 9,
         "action": "rate", "value": 4.5, "event_time": 86_401_000_005, "request_id": None, "source": "demo",
         "schema_version": 1,
     }  # fmt: skip

@@ -17,6 +17,7 @@ from services.contracts.events import Event
 
 TOPIC = TopicIdentity("events", "an incarnation", (0, 1))
 HELD_ROWS = 30
+NOON_MS = 1_793_534_400_000  # 2026-11-01
 VALUE = (
     Event.model_validate(
         {"event_id": UUID(int=1), "user_id": 1, "item_id": 2, "action": "like", "event_time": "2026-11-01T12:00:00Z"}
@@ -57,7 +58,14 @@ class World:
     def polled(self, *offsets: int, partition: int = 0) -> None:
         """Offer messages with these offsets."""
         self.intake.offer(
-            Message(topic="events", partition=partition, offset=offset, key=b"1", value=VALUE, timestamp=(1, 1_000))
+            Message(
+                topic="events",
+                partition=partition,
+                offset=offset,
+                key=b"1",
+                value=VALUE,
+                timestamp=(1, NOON_MS),
+            )
             for offset in offsets
         )
 

@@ -5,7 +5,8 @@ from uuid import uuid4
 import pytest
 from pydantic import ValidationError
 
-from services.contracts.events import Action, Event, EventIn
+from services.contracts.events import Action, Event, EventIn, from_json
+from services.contracts.ids import MAX_ID, PROBE_SOURCE, PROBE_USER
 from services.contracts.schema import SCHEMA_FILE, render
 
 COMPLETE = {
@@ -70,3 +71,45 @@ def test_every_action_but_rate_goes_without_a_value() -> None:
 def test_the_kept_json_schema_is_the_models() -> None:
     assert SCHEMA_FILE.read_text() == render(), "run: python -m services.contracts.schema"
     assert json.loads(render())["additionalProperties"] is False
+
+
+NOW = datetime(2026, 11, 21, 3, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"user_id": True}, "user_id"),
+        ({"user_id": "42"}, "user_id"),
+        ({"user_id": 42.0}, "user_id"),
+        ({"item_id": MAX_ID + 1}, "item_id"),
+        ({"user_id": MAX_ID + 2}, "user_id"),
+        ({"action": "rate", "value": "4"}, "value"),
+        ({"action": "rate", "value": True}, "value"),
+        ({"event_time": 1_700_000_000}, "event_time"),
+        ({"event_time": "1970-01-01T00:00:00Z"}, "event_time"),
+        ({"event_time": "2026-11-21T03:05:00.000001Z"}, "event_time"),
+        ({"user_id": PROBE_USER}, "source"),
+        ({"source": PROBE_SOURCE}, "source"),
+    ],
+)
+def test_json_is_taken_strictly_at_every_door(change: dict[str, object], named: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        from_json(Event, json.dumps(COMPLETE | change).encode(), NOW)
+    assert [error["loc"] for error in refused.value.errors()] == [(named,)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"event_time": "2026-11-21T03:05:00Z"},
+        {"user_id": MAX_ID, "item_id": MAX_ID},
+        {"user_id": PROBE_USER, "source": PROBE_SOURCE},
+        {"action": "rate", "value": 4},
+        {"action": "unrate"},
+        {"action": "unwatch"},
+    ],
+)
+def test_json_at_the_bounds_is_taken(change: dict[str, object]) -> None:
+    event = from_json(Event, json.dumps(COMPLETE | change).encode(), NOW)
+    assert from_json(Event, event.model_dump_json().encode(), NOW) == event

@@ -13,7 +13,7 @@ from services.contracts.rest import Strategy
 from services.contracts.signals import EPOCH
 from services.inference.model import Model, load_model
 from services.inference.recommender import Taste, popular, rank, similar, similar_by_genre, taste_of, whole_history
-from services.inference.stamps import Slots, merge, slot_and_stamp
+from services.inference.stamps import Slots, merge, slot_and_version
 from tests.support.bundles import CREATED, T0, make_bundle
 
 KNOWN, UNKNOWN = UserId(7), UserId(99)
@@ -35,7 +35,7 @@ def slots(*signals: tuple[int, Action], time: int = T0 + 1, value: float | None 
             event_id=UUID(int=number),
             event_time=EPOCH + timedelta(microseconds=time + number),
         )
-        merge(result, *slot_and_stamp(event))
+        merge(result, *slot_and_version(event))
     return result
 
 

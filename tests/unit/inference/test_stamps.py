@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.contracts.events import Action, Event
-from services.contracts.ids import ItemId, UserId
+from services.contracts.ids import MAX_ID, ItemId, UserId
 from services.contracts.signals import signal_of, signal_version, to_microseconds
-from services.inference.stamps import SIGNALS, Slots, merge, slot_and_stamp, take_apart
+from services.inference.stamps import SIGNALS, Slots, merge, slot_and_version, take_apart
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -20,7 +20,7 @@ def events(draw: st.DrawFn) -> Event:
     action = draw(st.sampled_from(Action))
     return Event(
         user_id=UserId(1),
-        item_id=ItemId(draw(st.sampled_from([1, 2, 2**63 - 1]))),
+        item_id=ItemId(draw(st.sampled_from([1, 2, MAX_ID]))),
         action=action,
         value=draw(st.sampled_from([0.5, 3.3, 5.0])) if action is Action.RATE else None,
         event_id=UUID(int=draw(st.integers(0, 5))),
@@ -31,7 +31,7 @@ def events(draw: st.DrawFn) -> Event:
 def state_of(deliveries: list[Event]) -> Slots:
     state: Slots = {}
     for event in deliveries:
-        merge(state, *slot_and_stamp(event))
+        merge(state, *slot_and_version(event))
     return state
 
 
@@ -49,10 +49,10 @@ def test_the_latest_version_of_each_signal_wins(stream: list[Event]) -> None:
     expected: dict[tuple[int, str], tuple[int, float]] = {}
     for event in stream:
         signal, value = signal_of(event.action, event.value)
-        version = signal_version(to_microseconds(event.event_time), event.event_id)
+        version = signal_version(to_microseconds(event.event_time), event.event_id, value)
         key = (event.item_id, signal)
         expected[key] = max(expected.get(key, (-1, 0.0)), (version, value))
-    found = [take_apart(slot, stamp) for slot, stamp in state_of(stream).items()]
+    found = [take_apart(slot, version) for slot, version in state_of(stream).items()]
     assert {(s.item_id, SIGNALS[s.signal]): s.version for s in found} == {k: v for k, (v, _) in expected.items()}
     for live in found:
         assert abs(live.value - expected[live.item_id, SIGNALS[live.signal]][1]) < 1e-6

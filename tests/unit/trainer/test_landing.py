@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.contracts.events import MAX_CLOCK_AHEAD_SECONDS
+from services.contracts.ids import MAX_ID
 from services.contracts.signals import to_microseconds
 from services.trainer import landing_csv
 from services.trainer.landing_csv import MAX_LINE_BYTES, MAX_PROBLEMS, Problem, Reading, read, spooled
@@ -143,7 +144,7 @@ def test_of_many_bad_lines_the_first_are_listed_and_all_are_counted() -> None:
 @given(
     rows=st.lists(
         st.tuples(
-            st.integers(1, 2**63 - 1),
+            st.integers(1, MAX_ID),
             st.sampled_from(sorted(ITEMS)),
             st.floats(0.5, 5, width=32),
             st.datetimes(datetime(1970, 1, 2), NOW.replace(tzinfo=None), timezones=st.just(timezone.utc)),
