@@ -26,13 +26,13 @@ _OF_THE_ERASED = f"user_id IN (SELECT user_id FROM {ERASED_USERS})"  # noqa: S60
 _NOTED = f"SELECT epoch, partition, offset FROM {ABSENT_OFFSETS} WHERE reason = '{ERASED}'"  # noqa: S608
 
 
-def erase(client: Client, user_id: UserId) -> int:
-    """Erase a viewer; return how many rows were deleted. Safe to repeat. Blocks until the rows are off the disk.
+def erase(client: Client, *user_ids: UserId) -> int:
+    """Erase viewers; return how many rows were deleted. Safe to repeat. Blocks until the rows are off the disk.
 
     Raises:
         clickhouse_connect.driver.exceptions.Error: ClickHouse does not answer or refuses; call it again.
     """
-    client.insert(ERASED_USERS, [[user_id]], column_names=["user_id"])
+    client.insert(ERASED_USERS, [[user_id] for user_id in user_ids], column_names=["user_id"])
     return purge(client)
 
 

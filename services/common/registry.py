@@ -5,6 +5,7 @@ the channel `MODEL_PROMOTED_CHANNEL` with the new champion's version as payload;
 Functions take a connection that is not inside a transaction, and leave it so.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -47,12 +48,14 @@ class ModelVersion:
     """Why it has its stage."""
     pruned_at: datetime | None
     """Since when its bundle is given up for deletion: it can never be served again."""
+    replaced_by: str | None = None
+    """The version that took its place because it holds no viewer who was erased since."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stage", Stage(self.stage))
 
 
-_COLUMNS = sql.SQL("version, run_id, stage, metrics, created_at, promoted_at, reason, pruned_at")
+_COLUMNS = sql.SQL("version, run_id, stage, metrics, created_at, promoted_at, reason, pruned_at, replaced_by")
 _TABLE = sql.Identifier(MODEL_VERSIONS)
 
 
@@ -66,11 +69,9 @@ def register(connection: Connection[Any], manifest: Manifest) -> None:
         "INSERT INTO {} (version, run_id, metrics, manifest, created_at) VALUES (%s, %s, %s, %s, %s)"
         " ON CONFLICT DO NOTHING"
     ).format(_TABLE)
-    content = manifest.model_dump(mode="json", exclude={"metrics"})
-    row = (manifest.version, manifest.run_id, Jsonb(manifest.metrics), Jsonb(content), manifest.created_at)
     with connection.transaction():
-        connection.execute(statement, row)
-        registered = _select(connection, "WHERE run_id = %s", manifest.run_id)
+        connection.execute(statement, _row(manifest))
+        registered = _select(connection, "WHERE run_id = %s AND replaced_by IS NULL", manifest.run_id)
         if [found.version for found in registered] != [manifest.version]:
             raise RegistryError(f"{manifest.version}: run {manifest.run_id} has made {registered[0].version} already")
 
@@ -82,9 +83,15 @@ def champion(connection: Connection[Any]) -> ModelVersion | None:
 
 
 def version_of_run(connection: Connection[Any], run_id: str) -> ModelVersion | None:
-    """Return the version that a run has published, if it has."""
+    """Return the version that a run has published, if it has; of one that was replaced its replacement."""
     with connection.transaction():
-        return next(iter(_select(connection, "WHERE run_id = %s", run_id)), None)
+        return next(iter(_select(connection, "WHERE run_id = %s AND replaced_by IS NULL", run_id)), None)
+
+
+def version_named(connection: Connection[Any], version: str) -> ModelVersion | None:
+    """Return the version of that name, if the registry knows it."""
+    with connection.transaction():
+        return next(iter(_select(connection, "WHERE version = %s", version)), None)
 
 
 def versions(connection: Connection[Any], limit: int = 50) -> list[ModelVersion]:
@@ -125,6 +132,7 @@ def rollback(connection: Connection[Any], to: str | None, reason: str) -> ModelV
     """Make an earlier champion the champion again: ``to``, or else the one that was archived last.
 
     Versions that were rolled back themselves are passed over, so that rolling back twice goes back two steps.
+    Of a version that was replaced its replacement is taken.
 
     Raises:
         RegistryError: ``to`` is unknown, was never the champion or is pruned, or there is no earlier champion.
@@ -138,11 +146,13 @@ def rollback(connection: Connection[Any], to: str | None, reason: str) -> ModelV
             target = earlier.version
         else:
             found = _select(connection, "WHERE version = %s", to)
+            while found and found[0].replaced_by is not None:
+                found = _select(connection, "WHERE version = %s", found[0].replaced_by)
             if not found or found[0].stage not in (Stage.ARCHIVED, Stage.CHAMPION):
                 raise RegistryError(f"{to}: not an earlier champion ({found[0].stage if found else 'unknown'})")
             if found[0].pruned_at is not None:
                 raise RegistryError(f"{to}: its bundle was deleted")
-            target = to
+            target = found[0].version
         return _promote(connection, target, reason, archived_because=_ROLLED_BACK)
 
 
@@ -180,7 +190,67 @@ def prune(connection: Connection[Any], keep: int) -> list[str]:
         return [row.version for row in _select(connection, "WHERE pruned_at IS NOT NULL ORDER BY version")]
 
 
+def replace(connection: Connection[Any], version: str, manifest: Manifest) -> ModelVersion:
+    """Put a copy without erased viewers in a version's place, whatever that is now; return the copy's row.
+
+    One transaction: the copy takes over run, stage, reason and time of promotion; the old version is given up for
+    deletion. If it is the champion, every replica is notified. Safe to repeat.
+
+    Raises:
+        RegistryError: there is no such version, or its bundle is given up already.
+    """
+    given_up = sql.SQL(
+        "UPDATE {} SET replaced_by = %s, pruned_at = now(), reason = %s,"
+        " stage = CASE stage WHEN 'champion' THEN 'archived' WHEN 'candidate' THEN 'rejected' ELSE stage END"
+        " WHERE version = %s"
+    ).format(_TABLE)
+    insert = sql.SQL(
+        "INSERT INTO {} (version, run_id, metrics, manifest, created_at, stage, promoted_at, reason)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
+    ).format(_TABLE)
+    with connection.transaction():
+        _lock(connection)
+        found = next(iter(_select(connection, "WHERE version = %s", version)), None)
+        if found is None:
+            raise RegistryError(f"{version}: no such version")
+        if found.replaced_by != manifest.version:
+            if found.pruned_at is not None:
+                raise RegistryError(f"{version}: its bundle is given up already")
+            connection.execute(given_up, (manifest.version, f"replaced by {manifest.version}", version))
+            connection.execute(insert, (*_row(manifest), found.stage, found.promoted_at, found.reason))
+            if found.stage is Stage.CHAMPION:
+                connection.execute("SELECT pg_notify(%s, %s)", (MODEL_PROMOTED_CHANNEL, manifest.version))
+        return _select(connection, "WHERE version = %s", manifest.version)[0]
+
+
+def give_up(connection: Connection[Any], version: str, reason: str) -> bool:
+    """Give a replaced or refused version up for deletion; return whether it is: not what may be served."""
+    statement = sql.SQL(
+        "UPDATE {} SET pruned_at = coalesce(pruned_at, now()), reason = %s WHERE version = %s AND stage IN (%s, %s)"
+    ).format(_TABLE)
+    with connection.transaction():
+        _lock(connection)
+        return connection.execute(statement, (reason, version, Stage.ARCHIVED, Stage.REJECTED)).rowcount > 0
+
+
+def forget_canaries(connection: Connection[Any], viewers: Collection[int]) -> None:
+    """Take the canary lists of these viewers out of every manifest that is registered."""
+    statement = sql.SQL(
+        "UPDATE {} SET manifest = jsonb_set(manifest, '{{canaries}}', (SELECT coalesce(jsonb_agg(c), '[]'::jsonb)"
+        " FROM jsonb_array_elements(manifest->'canaries') AS c WHERE (c->>'user_id')::bigint <> ALL(%(viewers)s)))"
+        " WHERE EXISTS (SELECT FROM jsonb_array_elements(manifest->'canaries') AS c"
+        " WHERE (c->>'user_id')::bigint = ANY(%(viewers)s))"
+    ).format(_TABLE)
+    with connection.transaction():
+        connection.execute(statement, {"viewers": sorted(viewers)})
+
+
 _ROLLED_BACK = "rolled back"
+
+
+def _row(manifest: Manifest) -> tuple[object, ...]:
+    content = manifest.model_dump(mode="json", exclude={"metrics"})
+    return manifest.version, manifest.run_id, Jsonb(manifest.metrics), Jsonb(content), manifest.created_at
 
 
 def _earlier_champion(connection: Connection[Any]) -> ModelVersion | None:

@@ -2,7 +2,8 @@
 
 Steps of a run, in order: check, extract, train, evaluate, publish, promote; ``run`` does all of them.
 Each is safe to run again with the same run id, and does nothing when it is complete already.
-Beside them: load (MovieLens), import-files (what has landed), versions, rollback, prune (old bundles).
+Beside them: load (MovieLens), import-files (what has landed), forget (erased viewers, in bundles, folders of runs and
+landed files), prune (old bundles and folders of runs), versions, rollback.
 
 Output: JSON log lines on stdout; the last line is the step's result, with the key ``version`` once
 there is one. Progress bars go to stderr.
@@ -22,25 +23,30 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from services.common import clickhouse, kafka, postgres, registry, tracing
+from services.common.erasure import erase
 from services.common.registry import ModelVersion, RegistryError
 from services.common.settings import ClickHouseSettings, PostgresSettings, SettingsError
 from services.common.telemetry import configure_logging
 from services.common.waiting import wait_for
+from services.contracts.ids import UserId
 from services.contracts.logs import RUN_ID, log_context
 from services.trainer import steps
+from services.trainer.forget import forget
 from services.trainer.landing import EmptyCatalogueError, Imported, import_files
 from services.trainer.load import load
 from services.trainer.prune import prune
 from services.trainer.ratings_file import MovieLensError
 from services.trainer.run import Run, RunError
+from services.trainer.run_folders import prune_runs
 from services.trainer.settings import (
+    ForgetSettings,
     ImportSettings,
     LoadSettings,
     PruneSettings,
@@ -119,9 +125,11 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--force", action="store_true", help="promote whatever the gate says")
     add("load", _load).add_argument("--movielens", type=Path, required=True, help="folder with the data set")
     add("import-files", _import_files)
+    add("forget", _forget)
     add("prune", _prune).add_argument(
-        "--keep", type=_positive, default=5, metavar="N", help="how many replaced and how many refused ones stay (5)"
-    )
+        "--keep", type=_positive, default=5, metavar="N",
+        help="how many replaced and how many refused models stay, and how many folders of runs (5)",
+    )  # fmt: skip
     add("versions", _versions)
     add("rollback", _rollback).add_argument("--to", metavar="VERSION", help="an earlier champion, not the last one")
     return parser
@@ -167,7 +175,8 @@ def _train(options: argparse.Namespace) -> Answer:
     """Train the model to serve on the extract."""
     settings = _trainer_settings()
     run = Run(settings.runs_dir, options.run_id)
-    return {"run_id": run.run_id, **steps.train(run, settings).model_dump(mode="json")}
+    with run.in_use():
+        return {"run_id": run.run_id, **steps.train(run, settings).model_dump(mode="json")}
 
 
 def _evaluate(options: argparse.Namespace) -> Answer:
@@ -194,12 +203,16 @@ def _promote(options: argparse.Namespace) -> Answer:
 def _run(options: argparse.Namespace) -> Answer:
     """Do all steps, from check to promote."""
     answer: Answer = {}
-    for name, step in _STEPS.items():
-        if name == "run":
-            continue
-        started = time.perf_counter()
-        answer = _noted(name, step)(options)
-        log.info("%s is done", name, extra={"seconds": round(time.perf_counter() - started, 3), "result": answer})
+    held: AbstractContextManager[None] = nullcontext()
+    with suppress(SettingsError, RunError):  # which the first step raises again, and writes down
+        held = Run(_trainer_settings().runs_dir, options.run_id).in_use()
+    with held:  # also between the steps
+        for name, step in _STEPS.items():
+            if name == "run":
+                continue
+            started = time.perf_counter()
+            answer = _noted(name, step)(options)
+            log.info("%s is done", name, extra={"seconds": round(time.perf_counter() - started, 3), "result": answer})
     return answer
 
 
@@ -236,11 +249,32 @@ def _import_files(_: argparse.Namespace) -> Answer:
 
 
 def _prune(options: argparse.Namespace) -> Answer:
-    """Delete the bundles of old models that are not served, nor the one that a rollback goes to."""
+    """Delete old bundles, not what is served or what a rollback goes to, and folders of runs that have ended."""
     settings = PruneSettings.from_environment()
     configure_logging("trainer", settings.log_level)
+    now = datetime.now(timezone.utc)
+    runs = prune_runs(settings.runs_dir, options.keep, now)  # first: it needs no store
     with closing(_postgres(settings)) as connection:
-        return asdict(prune(settings.model_dir, connection, options.keep, datetime.now(timezone.utc)))
+        return {"runs": runs, **asdict(prune(settings.model_dir, connection, options.keep, now))}
+
+
+def _forget(_: argparse.Namespace) -> Answer:
+    """Forget erased viewers in bundles, folders of runs and landed files, whatever became of the night's model."""
+    settings = ForgetSettings.from_environment()
+    configure_logging("trainer", settings.log_level)
+
+    def in_clickhouse(viewers: frozenset[UserId]) -> None:
+        with closing(clickhouse.connect(settings.clickhouse_url)) as client:
+            erase(client, *sorted(viewers))
+
+    with closing(_postgres(settings)) as connection:
+        return forget(
+            settings.model_dir,
+            settings.runs_dir,
+            connection,
+            in_clickhouse=in_clickhouse,
+            now=datetime.now(timezone.utc),
+        ).answer()
 
 
 def _versions(_: argparse.Namespace) -> Answer:
@@ -262,7 +296,7 @@ def _rollback(options: argparse.Namespace) -> Answer:
 def _with_stores(options: argparse.Namespace, step: Callable[[Run, TrainerSettings, Stores], Answer]) -> Answer:
     settings = _trainer_settings()
     run = Run(settings.runs_dir, options.run_id)
-    with closing(_postgres(settings)) as connection, closing(_clickhouse(settings)) as client:
+    with run.in_use(), closing(_postgres(settings)) as connection, closing(_clickhouse(settings)) as client:
         stores = Stores(connection, client, kafka.admin(settings.kafka_bootstrap_servers))
         return {"run_id": run.run_id, **step(run, settings, stores)}
 

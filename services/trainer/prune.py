@@ -36,7 +36,10 @@ def prune(model_dir: Path, connection: Connection[Any], keep: int, now: datetime
     hidden = [path for path in model_dir.glob(".*") if path.is_dir()] if model_dir.is_dir() else []
     unfinished = [path.name for path in hidden if now - _changed(path) > STALE]
     for name in (*given_up, *unfinished):
-        shutil.rmtree(model_dir / name)
+        shutil.rmtree(model_dir / name, ignore_errors=True)  # two may prune at once
+        if (model_dir / name).exists():
+            log.error("%s could not be deleted", model_dir / name)
+            continue
         log.info("deleted %s", model_dir / name)
     return Pruned(sorted(given_up), sorted(unfinished))
 

@@ -79,15 +79,15 @@ def manifest(
     canary_lists: list[Canary],
 ) -> Manifest:
     """Return the bundle's manifest; `write_bundle` fills in the files."""
-    times = history.time_us
+    first, last = span_of(history)
     recipe = trained.recipe
     return Manifest(
         version=version,
         created_at=trained.trained_at,
         code_revision=code_revision,
         run_id=run_id,
-        data_from=_time(times.min()) if len(times) else None,
-        data_until=_time(times.max()) if len(times) else None,
+        data_from=first,
+        data_until=last,
         rows={
             "signals": extracted.signals,
             "history": len(history),
@@ -116,6 +116,12 @@ def manifest(
         canaries=canary_lists,
         files={},
     )
+
+
+def span_of(history: History) -> tuple[datetime | None, datetime | None]:
+    """Return the times of the history's first and last row, None if it has none."""
+    times = history.time_us
+    return (_time(times.min()), _time(times.max())) if len(times) else (None, None)
 
 
 def _time(microseconds: np.uint64) -> datetime:

@@ -1,17 +1,22 @@
 """The folder of one run: arrays and one JSON result per step. A step whose result is there is complete."""
 
+import fcntl
 import hashlib
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from services.trainer.models import Recipe
 
+LOCK_FILE = ".lock"
+"""In a run's folder: held by the steps that work in it."""
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}")
 
 
@@ -94,6 +99,10 @@ class Run:
         except FileNotFoundError:
             return None
 
+    def is_complete(self, kind: type[Result]) -> bool:
+        """Return whether a step has left its result behind, be it readable or not."""
+        return self._path(kind).exists()
+
     def need(self, kind: type[R], step: str) -> R:
         """Return a step's result.
 
@@ -116,6 +125,31 @@ class Run:
             os.fsync(file.fileno())
         staging.rename(path)
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Hold the folder, which is made if need be, so that nobody deletes it while a step works in it.
+
+        The system releases what a killed process held. Steps of one run may hold it together.
+        """
+        with self._held() as lock:
+            try:
+                yield
+            finally:
+                os.utime(lock.fileno())  # idle from now on
+
+    def _held(self) -> IO[str]:
+        path = self.folder / LOCK_FILE
+        while True:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                lock = path.open("a")
+            except FileNotFoundError:
+                continue  # the folder was deleted meanwhile
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            if is_still(lock, path):
+                return lock
+            lock.close()
+
     def discard_arrays(self) -> None:
         """Free the disk; the results stay, so that every step still knows that it is complete."""
         for folder in (self.extract, self.model):
@@ -132,3 +166,11 @@ class Run:
 
     def _path(self, kind: type[Result]) -> Path:
         return self.folder / f"{kind.__name__.lower()}.json"
+
+
+def is_still(file: IO[str], path: Path) -> bool:
+    """Return whether the open file is the one that the path names now."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

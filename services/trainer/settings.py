@@ -62,6 +62,14 @@ class ImportSettings(LoadSettings):
 class PruneSettings(ModelSettings, PostgresSettings, LogSettings):
     """What `prune` needs."""
 
+    runs_dir: Path = Field(description="Where each run keeps its intermediate results.")
+
+
+class ForgetSettings(ImportSettings, ModelSettings):
+    """What `forget` needs."""
+
+    runs_dir: Path = Field(description="Where each run keeps its intermediate results.")
+
 
 class RegistrySettings(PostgresSettings, LogSettings):
     """What the registry's commands need."""

@@ -1,6 +1,7 @@
 """The steps of a run. Each builds on the results in the run's folder, and does nothing when its own is there."""
 
 import logging
+import shutil
 import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from psycopg import Connection
 
 from services.common import registry
-from services.common.bundle import open_bundle, write_bundle
+from services.common.bundle import Arrays, open_bundle, write_bundle
+from services.common.erased import erased_viewers
 from services.common.registry import ModelVersion, Stage
 from services.contracts.bundle import Manifest
 from services.contracts.ids import PROBE_USER
@@ -21,11 +23,13 @@ from services.contracts.tables import SIGNALS_VIEW
 from services.trainer import catalogue, evaluate, publish
 from services.trainer.dataset import split_by_time, training_data
 from services.trainer.extract import read_signals, wait_until_complete
+from services.trainer.forget import alone, as_array, clean
 from services.trainer.gate import CANDIDATE, CHAMPION, Decision, Size, decide
 from services.trainer.models import Factors, Recipe, popularity, train_ials
 from services.trainer.run import Evaluated, Extracted, Published, Run, Trained
 from services.trainer.settings import TrainerSettings
 from services.trainer.signals import Signals, pivot
+from services.trainer.without_viewers import without_viewers
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +86,8 @@ def extract(run: Run, settings: TrainerSettings, stores: Stores) -> Extracted:
         return done
     cut = wait_until_complete(stores.clickhouse, stores.kafka, settings.trainer_wait_seconds)
     signals = read_signals(stores.clickhouse)
+    # ClickHouse hides whom it knows to be erased; who was erased while it was away is on PostgreSQL's list alone.
+    signals = signals.take(~np.isin(signals.user_id, as_array(erased_viewers(stores.postgres))))
     signals.save(run.extract)
     result = Extracted(
         signals=len(signals), topic_id=cut.topic_id, offsets=cut.offsets, extracted_at=datetime.now(timezone.utc)
@@ -156,7 +162,7 @@ def measure(run: Run, settings: TrainerSettings, stores: Stores) -> Evaluated:
 
 
 def publish_bundle(run: Run, settings: TrainerSettings, stores: Stores) -> Published:
-    """Write the bundle and register it as a candidate."""
+    """Write the bundle and register it as a candidate. Viewers who were erased since the extract are left out."""
     done = run.result(Published)
     if done is not None:
         return done
@@ -166,7 +172,7 @@ def publish_bundle(run: Run, settings: TrainerSettings, stores: Stores) -> Publi
     item_ids = _open(run, "item_ids")
     factors = Factors(_open(run, "user_factors"), _open(run, "item_factors"))
     genres, item_genres = catalogue.genre_matrix(item_ids, catalogue.read_genres(stores.postgres))
-    arrays = publish.bundle_arrays(
+    arrays: Arrays = publish.bundle_arrays(
         history,
         item_ids=item_ids,
         factors=factors,
@@ -175,6 +181,12 @@ def publish_bundle(run: Run, settings: TrainerSettings, stores: Stores) -> Publi
         item_genres=item_genres,
     )
     version = run.version(trained.trained_at)
+    known = registry.version_of_run(stores.postgres, run.run_id)
+    if known is not None and known.version.startswith(version):
+        # An attempt that was cut off has registered it; since then a copy without erased viewers may be in its place.
+        result = Published(version=known.version)
+        run.complete(result)
+        return result
     manifest = publish.manifest(
         run.run_id,
         version=version,
@@ -186,7 +198,13 @@ def publish_bundle(run: Run, settings: TrainerSettings, stores: Stores) -> Publi
         genres=genres,
         canary_lists=publish.canaries(history.user_ids, item_ids, factors),
     )
+    viewers = as_array(erased_viewers(stores.postgres))
+    manifest, arrays = without_viewers(manifest, arrays, viewers)
     path = write_bundle(settings.model_dir, manifest, arrays)
+    if not np.array_equal(open_bundle(path).arrays["user_ids"], arrays["user_ids"]):
+        # An attempt that was cut off before it was registered has written it with viewers who were erased since.
+        shutil.rmtree(path)
+        path = write_bundle(settings.model_dir, manifest, arrays)
     registry.register(stores.postgres, open_bundle(path).manifest)
     result = Published(version=version)
     run.complete(result)
@@ -197,7 +215,8 @@ def promote(run: Run, settings: TrainerSettings, stores: Stores, *, force: bool 
     """Make the run's model the champion if the gate agrees or ``force`` is given; return its registry row.
 
     A version that was the champion before and has been replaced since stays where it is: repeating an
-    old run must not undo a newer one (`rollback --to` does).
+    old run must not undo a newer one (`rollback --to` does). A bundle that holds viewers who were erased since it was
+    published is replaced by a copy without them first.
 
     Raises:
         GateRefusedError: the gate refuses; the version is marked as rejected.
@@ -208,14 +227,18 @@ def promote(run: Run, settings: TrainerSettings, stores: Stores, *, force: bool 
     if current is not None and current.stage in (Stage.CHAMPION, Stage.ARCHIVED):
         log.info("was promoted already and is now %s", current.stage)
         return current
-    manifest = open_bundle(settings.model_dir / version).manifest
-    decision = _decision(run, settings, stores, manifest)
-    run.discard_arrays()
-    if not decision.promote and not force:
-        registry.reject(stores.postgres, version, str(decision))
-        raise GateRefusedError(f"{version}: {decision}")
-    prefix = "" if decision.promote else "forced: "
-    return registry.promote(stores.postgres, version, f"{prefix}{decision}")
+    with alone(stores.postgres):
+        current = registry.version_of_run(stores.postgres, run.run_id)
+        version = version if current is None else current.version
+        version = clean(settings.model_dir, stores.postgres, version, as_array(erased_viewers(stores.postgres)))
+        manifest = open_bundle(settings.model_dir / version).manifest
+        decision = _decision(run, settings, stores, manifest)
+        run.discard_arrays()
+        if not decision.promote and not force:
+            registry.reject(stores.postgres, version, str(decision))
+            raise GateRefusedError(f"{version}: {decision}")
+        prefix = "" if decision.promote else "forced: "
+        return registry.promote(stores.postgres, version, f"{prefix}{decision}")
 
 
 def _decision(run: Run, settings: TrainerSettings, stores: Stores, manifest: Manifest) -> Decision:

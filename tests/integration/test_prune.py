@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from services.common import postgres, registry
 from services.common.migrations import POSTGRES_MIGRATIONS, migrate_postgres, read_migrations
 from services.common.registry import RegistryError
 from services.trainer.prune import prune
+from services.trainer.run import Extracted, Published, Run
+from services.trainer.run_folders import prune_runs
 from tests.support.bundles import make_bundle
 
 
@@ -92,3 +95,73 @@ def test_folders_that_a_crash_left_go_after_a_day_and_a_cut_off_deletion_is_fini
     assert (pruned.versions, pruned.unfinished) == (["a"], [".old.x"])
     assert bundles(tmp_path) == "bc"
     assert (tmp_path / ".new.x").is_dir()
+
+
+def a_run(folder: Path, run_id: str, hours_ago: float, now: datetime) -> Run:
+    """A run that failed after its extract; one that was killed within it has no result at all."""
+    run = Run(folder, run_id)
+    run.extract.mkdir(parents=True)
+    (run.extract / "user_id.npy").write_bytes(b"many")
+    if not run_id.startswith("killed"):
+        run.complete(Extracted(signals=1, topic_id=None, offsets={}, extracted_at=now))
+    if run_id.startswith("refused"):
+        run.discard_arrays()
+        run.complete(Published(version="v"))
+    stamp = (now - timedelta(hours=hours_ago)).timestamp()
+    for path in (*run.folder.rglob("*"), run.folder):
+        os.utime(path, (stamp, stamp))
+    return run
+
+
+def test_folders_of_runs_are_bounded_in_number_and_age_however_the_runs_ended(tmp_path: Path) -> None:
+    now = datetime.now(timezone.utc)
+    for hours, name in enumerate(["killed-2", "refused-3", "failed-4", "killed-5", "refused-6", "failed-7"], 2):
+        a_run(tmp_path, name, hours, now)
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "a file").write_text("not ours")
+    assert prune_runs(tmp_path, 4, now) == ["failed-7", "refused-6"]
+    a_run(tmp_path, "failed-long-ago", 15 * 24, now)
+    assert prune_runs(tmp_path, 10, now) == ["failed-long-ago"]
+    left = {"killed-2", "refused-3", "failed-4", "killed-5", "lost+found", "a file", ".lock"}
+    assert {path.name for path in tmp_path.iterdir()} == left
+    assert prune_runs(tmp_path / "not there yet", 1, now) == []
+
+
+def test_a_run_that_goes_on_or_has_just_ended_stays_however_many_are_newer(tmp_path: Path) -> None:
+    now = datetime.now(timezone.utc)
+    going, pausing = a_run(tmp_path, "killed-going", 30 * 24, now), a_run(tmp_path, "failed-pausing", 0.9, now)
+    for hours in (0.1, 0.2):
+        a_run(tmp_path, f"failed-{hours}", hours, now)
+    lock = going.folder / ".lock"
+    with going.in_use():
+        os.utime(lock, (0, 0))
+        os.utime(going.folder, (0, 0))
+        assert prune_runs(tmp_path, 1, now) == []
+        assert going.extract.exists()
+    assert pausing.extract.exists()
+    # Its last step has just ended, so it is now the newest.
+    assert prune_runs(tmp_path, 1, now + timedelta(hours=2)) == ["failed-0.1", "failed-0.2", "failed-pausing"]
+
+
+def test_a_run_that_begins_while_its_old_folder_is_deleted_gets_a_new_one(tmp_path: Path) -> None:
+    now = datetime.now(timezone.utc)
+    run = a_run(tmp_path, "failed-1", 5, now)
+    a_run(tmp_path, "failed-2", 0.5, now)
+    assert prune_runs(tmp_path, 1, now) == ["failed-1"]
+    with run.in_use():
+        assert list(run.folder.iterdir()) == [run.folder / ".lock"]
+        assert run.result(Extracted) is None
+
+
+def test_two_may_prune_at_once(connection: Connection[Any], tmp_path: Path) -> None:
+    now = datetime.now(timezone.utc)
+    for version in "abc":
+        publish(connection, tmp_path, version)
+        registry.promote(connection, version, "better")
+    runs = tmp_path / "runs"
+    for number in range(20):
+        a_run(runs, f"failed-{number}", 2 + number, now)
+    with ThreadPoolExecutor(4) as pool:
+        deleted = list(pool.map(lambda _: prune_runs(runs, 2, now), range(4)))
+    assert {path.name for path in runs.iterdir()} == {"failed-0", "failed-1", ".lock"}
+    assert set().union(*deleted) == {f"failed-{number}" for number in range(2, 20)}

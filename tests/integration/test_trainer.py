@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 from psycopg import Connection
 from pydantic import SecretStr
 
-from services.common import audit, clickhouse, kafka, postgres, registry
+from services.common import audit, clickhouse, erased, kafka, postgres, registry
 from services.common.bundle import open_bundle
 from services.common.migrations import (
     CLICKHOUSE_MIGRATIONS,
@@ -28,7 +28,7 @@ from services.common.migrations import (
     migrate_postgres,
     read_migrations,
 )
-from services.contracts.ids import PROBE_USER
+from services.contracts.ids import PROBE_USER, UserId
 from services.contracts.signals import signal_version
 from services.contracts.topics import EVENTS_TOPIC
 from services.trainer.file_events import event_ids
@@ -124,6 +124,7 @@ def world(postgres_database: str, clickhouse_database: str, broker: KafkaServer,
             "POSTGRES_DSN": postgres_database,
             "MODEL_DIR": str(tmp_path / "models"),
             "RUNS_DIR": str(tmp_path / "runs"),
+            "LANDING_DIR": str(tmp_path / "landing"),
             "TRAINER_FACTORS": "8",
             "TRAINER_REGULARIZATION": "0.1",
             "TRAINER_MIN_POSITIVES": "100",
@@ -206,6 +207,48 @@ def test_loading_again_brings_no_erased_viewer_back(world: World) -> None:
     world.trainer("load", "--movielens", str(world.folder))
     with world.connection.transaction():
         assert world.connection.execute("SELECT user_id FROM users WHERE user_id IN (6, 7)").fetchall() == [(6,)]
+
+
+def test_a_viewer_who_is_erased_while_a_run_goes_on_is_not_brought_back_by_its_model(
+    world: World, tmp_path: Path
+) -> None:
+    world.trainer("load", "--movielens", str(world.folder))
+    # ClickHouse was away when this one was erased: only PostgreSQL knows.
+    erased.note(world.connection, UserId(3))
+    world.connection.commit()
+    world.trainer("extract", "--run-id", "one")
+    assert 3 not in np.load(tmp_path / "runs" / "one" / "extract" / "user_id.npy")
+    erased.note(world.connection, UserId(4))  # after the extract
+    world.connection.commit()
+    for step in ("train", "evaluate", "publish"):
+        world.trainer(step, "--run-id", "one")
+    published = world.trainer("publish", "--run-id", "one")["version"]
+    models = tmp_path / "models"
+    users = open_bundle(models / published).arrays["user_ids"].tolist()
+    assert users == [user for user in range(1, USERS + 1) if user not in (3, 4)]
+
+    erased.note(world.connection, UserId(5))  # after the bundle was published
+    world.connection.commit()
+    promoted = world.trainer("promote", "--run-id", "one")
+    assert promoted["version"].startswith(f"{published}.")
+    assert promoted["stage"] == "champion"
+    assert 5 not in open_bundle(models / promoted["version"]).arrays["user_ids"]
+    assert world.trainer("promote", "--run-id", "one") == promoted, "again it changes nothing"
+
+    forgotten = world.trainer("forget")
+    assert forgotten["pending"] == 0
+    assert not (models / published).exists()
+    assert world.scalar("SELECT count() FROM events WHERE user_id IN (3, 4, 5)") == 0, "ClickHouse has caught up"
+    erased.note(world.connection, UserId(6))
+    world.connection.commit()
+    world.environment["TRAINER_REGULARIZATION"] = "1e9"
+    world.trainer("run", "--run-id", "bad", status=3)  # no new model, and the champion loses the viewer all the same
+    assert set(world.trainer("forget")["replaced"]) == {promoted["version"]}
+    for bundle in models.iterdir():
+        assert 6 not in np.load(bundle / "user_ids.npy"), bundle
+    champion = registry.champion(world.connection)
+    assert champion is not None
+    assert (models / champion.version).is_dir()
 
 
 def test_event_ids_in_clickhouse_are_those_that_python_computes(world: World) -> None:

@@ -76,7 +76,7 @@ def test_every_step_is_written_down_however_it_ends(trainer: Trainer, tmp_path: 
     assert trainer("import-files")[0] == 5
     assert trainer("run", "--run-id", "one")[0] == 4, "its first step is refused, the others never begin"
     assert trainer("train", "--run-id", "one")[0] == 2
-    assert trainer("prune", RUNS_DIR="")[0] == 0
+    assert trainer("prune", LANDING_DIR="")[0] == 0
     assert trainer("versions")[0] == 0, "not a step of any night"
     assert trainer.written() == [("", "import-files", 5), ("one", "check", 4), ("one", "train", 2), ("", "prune", 0)]
     with postgres.connect(SecretStr(trainer.dsn)) as connection:

@@ -39,7 +39,7 @@ def test_no_container_can_write_to_its_image_or_gain_rights(cluster: Cluster) ->
 def test_only_the_trainer_writes_models(cluster: Cluster) -> None:
     mounting = {c.name: c.mounts()["models"] for c in cluster.containers() if "models" in c.mounts()}
     assert {name for name, mount in mounting.items() if mount.get("readOnly")} == {"inference"}
-    assert set(mounting) == {"inference", "run", "prune"}
+    assert set(mounting) == {"inference", "run", "prune", "forget"}
 
 
 def test_every_container_says_what_it_needs_and_how_much_memory_it_may_take(cluster: Cluster) -> None:

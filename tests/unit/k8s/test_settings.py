@@ -18,6 +18,7 @@ from services.exporter.settings import ExporterSettings
 from services.inference.settings import InferenceSettings
 from services.probe.settings import ProbeSettings
 from services.trainer.settings import (
+    ForgetSettings,
     ImportSettings,
     LoadSettings,
     PruneSettings,
@@ -37,6 +38,7 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "probe": ProbeSettings,
     "ui": UiSettings,
     "import-files": ImportSettings,
+    "forget": ForgetSettings,
     "run": TrainerSettings,
     "prune": PruneSettings,
     "load": LoadSettings,

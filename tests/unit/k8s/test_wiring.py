@@ -131,7 +131,7 @@ def test_prometheus_scrapes_every_program_that_serves_under_its_own_name(cluster
     assert allowed == ports
 
 
-@pytest.mark.parametrize("name", ["import-files", "run", "prune", "load", "rollback"])
+@pytest.mark.parametrize("name", ["import-files", "forget", "run", "prune", "load", "rollback"])
 def test_the_trainer_understands_its_arguments(cluster: Cluster, name: str) -> None:
     argv = cluster.container(name).argv
     assert argv[:3] == ["python", "-m", "services.trainer"]
@@ -153,5 +153,5 @@ def test_a_run_is_named_after_its_job_and_never_runs_twice_at_once(cluster: Clus
 def test_a_run_is_not_repeated_when_repeating_changes_nothing(cluster: Cluster) -> None:
     rules = cluster.one("CronJob", "trainer")["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
     final = {r["onExitCodes"]["containerName"]: r["onExitCodes"]["values"] for r in rules if r["action"] == "FailJob"}
-    assert final == {"run": [EXIT_USAGE, EXIT_GATE_REFUSED, EXIT_NOT_ENOUGH_DATA], "prune": [EXIT_USAGE]}
+    assert final == {"run": [EXIT_USAGE, EXIT_GATE_REFUSED, EXIT_NOT_ENOUGH_DATA]}
     assert rules[0]["action"] == "Ignore", "a drained node comes first: its pod may end with any status"

@@ -1,0 +1,85 @@
+"""Who was erased, as PostgreSQL lists it: what replicas and the trainer go by, and what is still pending.
+
+A viewer who is listed is refused and hidden at once. `forgotten_at` says since when no bundle, run folder or landed
+file holds anything of them; until then their erasure is pending. Functions take a connection that is not inside a
+transaction, and leave it so. `services.common.erasure` deletes what ClickHouse stores.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg import Connection, sql
+
+from services.contracts.ids import UserId
+from services.contracts.tables import ERASED_USERS, USER_ERASED_CHANNEL, USERS
+
+_TABLE = sql.Identifier(ERASED_USERS)
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """One viewer's erasure."""
+
+    erased_at: datetime
+    forgotten_at: datetime | None
+    """None: pending."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """Erasures that the night has not completed."""
+
+    viewers: int
+    since: datetime | None
+    """When the oldest of them was asked for."""
+
+
+def note(connection: Connection[Any], user_id: UserId) -> datetime:
+    """List the viewer as erased, delete their demographics and tell every replica; return since when. Repeatable."""
+    insert = sql.SQL(
+        "INSERT INTO {} (user_id) VALUES (%s) ON CONFLICT (user_id) DO UPDATE SET user_id = excluded.user_id"
+        " RETURNING erased_at"
+    ).format(_TABLE)
+    with connection.transaction():
+        row = connection.execute(insert, (user_id,)).fetchone()
+        connection.execute(sql.SQL("DELETE FROM {} WHERE user_id = %s").format(sql.Identifier(USERS)), (user_id,))
+        connection.execute("SELECT pg_notify(%s, %s)", (USER_ERASED_CHANNEL, str(user_id)))
+    assert row is not None, "RETURNING gives the row"
+    erased_at: datetime = row[0]
+    return erased_at
+
+
+def erasure_of(connection: Connection[Any], user_id: UserId) -> Erasure | None:
+    """Return the viewer's erasure, None if nobody asked for it."""
+    query = sql.SQL("SELECT erased_at, forgotten_at FROM {} WHERE user_id = %s").format(_TABLE)
+    with connection.transaction():
+        row = connection.execute(query, (user_id,)).fetchone()
+    return None if row is None else Erasure(*row)
+
+
+def erased_viewers(connection: Connection[Any], *, pending_only: bool = False) -> frozenset[UserId]:
+    """Return every viewer who was erased, or only those whose erasure is pending."""
+    condition = sql.SQL("WHERE forgotten_at IS NULL" if pending_only else "")
+    with connection.transaction():
+        rows = connection.execute(sql.SQL("SELECT user_id FROM {} ").format(_TABLE) + condition).fetchall()
+    return frozenset(UserId(row[0]) for row in rows)
+
+
+def pending(connection: Connection[Any]) -> Pending:
+    """Return how many erasures are pending, and since when."""
+    query = sql.SQL("SELECT count(*), min(erased_at) FROM {} WHERE forgotten_at IS NULL").format(_TABLE)
+    with connection.transaction():
+        row = connection.execute(query).fetchone()
+    assert row is not None, "an aggregate gives one row"
+    return Pending(*row)
+
+
+def settle(connection: Connection[Any], forgotten: Collection[UserId], left: Collection[UserId]) -> None:
+    """Note of whom nothing is left any more, and of whom something is, be it found again."""
+    done = sql.SQL("UPDATE {} SET forgotten_at = now() WHERE user_id = ANY(%s) AND forgotten_at IS NULL")
+    again = sql.SQL("UPDATE {} SET forgotten_at = NULL WHERE user_id = ANY(%s) AND forgotten_at IS NOT NULL")
+    with connection.transaction():
+        connection.execute(done.format(_TABLE), (sorted(forgotten),))
+        connection.execute(again.format(_TABLE), (sorted(left),))

@@ -1,0 +1,231 @@
+"""Forgets erased viewers where the night keeps data: bundles, folders of runs, landed files, and ClickHouse once more.
+
+It does not matter what becomes of the night's model. A bundle that may still be served – the champion's, one that a
+rollback may go to, a candidate's – is replaced by a copy without the viewers: a new version in the old one's place,
+with the old one's name as ``origin`` in its manifest's parameters. So a rollback goes where it went before. A version
+that the gate refused is given up. Then the old bundle is deleted.
+
+What cannot be forgotten now (a run that goes on, a store that is away, a damaged file) keeps nothing else from it: its
+viewers' erasure stays pending, and the next night tries again.
+"""
+
+import hashlib
+import logging
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import Connection
+
+from services.common import erased, registry
+from services.common.bundle import BundleError, open_bundle, write_bundle
+from services.common.registry import ModelVersion, Stage
+from services.contracts.bundle import MANIFEST_FILE, Manifest
+from services.contracts.ids import UserId
+from services.trainer import run_folders
+from services.trainer.run import Extracted, Run
+from services.trainer.without_viewers import without_viewers
+
+Viewers = NDArray[np.int64]
+_LOCK = int.from_bytes(b"forget")
+_COPY = re.compile(r"\.[0-9a-f]{8}$")
+
+log = logging.getLogger(__name__)
+
+
+class ForgetError(Exception):
+    """Something could not be looked at or changed; the message says what, and everything else is done."""
+
+
+@dataclass
+class Forgotten:
+    """What was done, and what is left to do."""
+
+    replaced: dict[str, str] = field(default_factory=dict)
+    """Versions by the one that was replaced."""
+    deleted: list[str] = field(default_factory=list)
+    """Bundles and folders of runs that are gone without replacement."""
+    waiting: list[str] = field(default_factory=list)
+    """What is still in use, and goes next time."""
+    troubles: list[str] = field(default_factory=list)
+    left: set[UserId] = field(default_factory=set)
+    """Erased viewers of whom something is left."""
+
+    def answer(self) -> dict[str, Any]:
+        """Return what the command prints: counts and names, and nobody's id."""
+        return {
+            "replaced": self.replaced,
+            "deleted": self.deleted,
+            "waiting": self.waiting,
+            "pending": len(self.left),
+        }
+
+    def keep(self, what: str, viewers: Viewers, trouble: BaseException | None = None) -> None:
+        """Note that something of these viewers stays for now."""
+        self.left.update(UserId(int(viewer)) for viewer in viewers)
+        if trouble is None:
+            self.waiting.append(what)
+            return
+        self.troubles.append(f"{what}: {trouble}")
+        log.error("%s could not be forgotten: %s", what, trouble)
+
+
+def forget(
+    model_dir: Path,
+    runs_dir: Path,
+    connection: Connection[Any],
+    *,
+    in_clickhouse: Callable[[frozenset[UserId]], object],
+    now: datetime,
+) -> Forgotten:
+    """Delete what is left of every erased viewer, and note whose erasure is complete. Safe to repeat. Blocks.
+
+    ``in_clickhouse`` does so in the store.
+
+    Raises:
+        ForgetError: something failed; everything else is done.
+        psycopg.Error: PostgreSQL does not answer.
+    """
+    done = Forgotten()
+    with alone(connection):
+        everyone = erased.erased_viewers(connection)
+        if not everyone:
+            return done
+        viewers = as_array(everyone)
+        unfinished = erased.erased_viewers(connection, pending_only=True)
+        _each("ClickHouse", as_array(unfinished), done, lambda: in_clickhouse(unfinished) if unfinished else None)
+        for path in sorted(model_dir.iterdir()) if model_dir.is_dir() else []:
+            _each(path.name, viewers, done, partial(_forget_bundle, path, connection, viewers, now, done))
+        with run_folders.alone(runs_dir):
+            for run in run_folders.runs(runs_dir):
+                _each(run.run_id, viewers, done, partial(_forget_run, run, viewers, unfinished, now, done))
+        registry.forget_canaries(connection, everyone)
+        erased.settle(connection, everyone - done.left, done.left)
+    if done.troubles:
+        raise ForgetError("; ".join(done.troubles))
+    return done
+
+
+@contextmanager
+def alone(connection: Connection[Any]) -> Iterator[None]:
+    """Hold the right to replace versions by copies; it goes with the connection at the latest."""
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+    try:
+        yield
+    finally:
+        if not connection.broken:
+            with connection.transaction():
+                connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
+
+
+def as_array(viewers: frozenset[UserId]) -> Viewers:
+    """Return the ids, ascending."""
+    return np.array(sorted(viewers), np.int64)
+
+
+def clean(model_dir: Path, connection: Connection[Any], version: str, viewers: Viewers) -> str:
+    """Return the version, or the one that has taken its place because it held any of these viewers. Needs `alone`.
+
+    Raises:
+        BundleError: the bundle cannot be read.
+        RegistryError: the registry does not know the version, or has given it up.
+    """
+    bundle = open_bundle(model_dir / version)
+    if not len(_held(bundle.manifest, bundle.arrays["user_ids"], viewers)):
+        return version
+    manifest, arrays = without_viewers(bundle.manifest, bundle.arrays, viewers)
+    # The same viewers left: the same name, whoever makes the copy.
+    rest = hashlib.sha256(np.ascontiguousarray(arrays["user_ids"]).tobytes()).hexdigest()[:8]
+    copy = manifest.model_copy(
+        update={
+            "version": f"{_COPY.sub('', version)}.{rest}",
+            "parameters": manifest.parameters | {"origin": version},
+        }
+    )
+    written = open_bundle(write_bundle(model_dir, copy, arrays)).manifest
+    registry.replace(connection, version, written)
+    shutil.rmtree(bundle.path)
+    log.info("replaced %s by %s, which holds no erased viewer", version, written.version)
+    return written.version
+
+
+def _each(what: str, viewers: Viewers, done: Forgotten, act: Callable[[], object]) -> None:
+    """Act; whatever goes wrong is noted, and the rest goes on."""
+    try:
+        act()
+    except Exception as error:  # one bundle, folder or store never stops the others
+        done.keep(what, viewers, error)
+
+
+def _forget_bundle(path: Path, connection: Connection[Any], viewers: Viewers, now: datetime, done: Forgotten) -> None:
+    if not path.is_dir() or not any((path / name).exists() for name in (MANIFEST_FILE, "user_ids.npy")):
+        return
+    held = _viewers_in(path, viewers)
+    if len(held):
+        _each(path.name, held, done, partial(_replace_or_delete, path, connection, held, now, done))
+
+
+def _replace_or_delete(path: Path, connection: Connection[Any], held: Viewers, now: datetime, done: Forgotten) -> None:
+    row = None if path.name.startswith(".") else registry.version_named(connection, path.name)
+    if row is None:  # its writer is at work, or has ended before it was complete
+        if now - run_folders.changed_at(path) <= run_folders.IDLE:
+            done.keep(path.name, held)
+            return
+    elif row.pruned_at is None and not _given_up(row, path, connection):
+        copy = clean(path.parent, connection, row.version, held)
+        if copy != row.version:
+            done.replaced[row.version] = copy
+        return
+    shutil.rmtree(path)
+    done.deleted.append(path.name)
+
+
+def _given_up(row: ModelVersion, path: Path, connection: Connection[Any]) -> bool:
+    """Give up what nobody will serve: what was refused, and what cannot be read and is not served now."""
+    if row.stage is Stage.REJECTED:
+        return registry.give_up(connection, row.version, f"{row.reason}; held viewers who were erased")
+    if row.stage is not Stage.ARCHIVED:
+        return False
+    try:
+        open_bundle(path)
+    except BundleError as error:
+        return registry.give_up(connection, row.version, str(error))
+    return False
+
+
+def _viewers_in(bundle: Path, viewers: Viewers) -> Viewers:
+    """Return which of these viewers a bundle holds; all of them where that cannot be told."""
+    try:
+        ids = np.load(bundle / "user_ids.npy", mmap_mode="r", allow_pickle=False)
+        manifest = Manifest.model_validate_json((bundle / MANIFEST_FILE).read_bytes())
+    except (OSError, ValueError):
+        return viewers
+    return _held(manifest, ids, viewers)
+
+
+def _held(manifest: Manifest, ids: Viewers, viewers: Viewers) -> Viewers:
+    named = np.array([canary.user_id for canary in manifest.canaries], np.int64)
+    found: Viewers = viewers[np.isin(viewers, ids) | np.isin(viewers, named)]
+    return found
+
+
+def _forget_run(run: Run, viewers: Viewers, unfinished: frozenset[UserId], now: datetime, done: Forgotten) -> None:
+    held = run_folders.viewers_in(run, viewers)
+    if not len(held):
+        return
+    if run_folders.delete(run, now):
+        done.deleted.append(run.run_id)
+    elif not run.is_complete(Extracted):
+        # It read the list of the erased when it began: only who came since can be in it.
+        done.keep(run.run_id, as_array(unfinished))
+    else:
+        done.keep(run.run_id, held)
