@@ -126,7 +126,7 @@ def world(postgres_database: str, clickhouse_database: str, broker: KafkaServer,
             "RUNS_DIR": str(tmp_path / "runs"),
             "LANDING_DIR": str(tmp_path / "landing"),
             "TRAINER_FACTORS": "8",
-            "TRAINER_REGULARIZATION": "0.1",
+            "TRAINER_REGULARIZATION": "1",
             "TRAINER_MIN_POSITIVES": "100",
             "TRAINER_WAIT_SECONDS": "0",
         }
