@@ -59,11 +59,14 @@ class Block:
     def add(self, record: Record) -> None:
         """Decode one more record of the partition, later than all before."""
         self.last, self.last_time_ms = record.offset, record.time_ms
-        self.bytes += len(record.value) + OBJECT_OVERHEAD_BYTES
+        self.bytes += len(record.key) + len(record.value) + OBJECT_OVERHEAD_BYTES
         try:
             row = self.stream.decode(record, self.epoch)
         except UndecodableError as error:
             self.rejected.append(Rejected(record, error.reason, error.detail, user_of(record)))
+        except Exception as error:  # no record may end the process; when many do this, the breaker does
+            detail = f"the decoder failed: {type(error).__name__}"
+            self.rejected.append(Rejected(record, Reason.INVALID, detail, user_of(record)))
         else:
             self.rows.append(row)
             self.records.append(record)

@@ -7,7 +7,8 @@ from services.contracts.trace import REQUEST_ID_HEADER, TRACEPARENT, TraceContex
 
 LATEST_RECORD_TIME_MS = 4_102_444_800_000
 """2100-01-01. A timestamp outside 1970–2100 is a foreign producer's mistake and counts as 1970-01-01."""
-
+LONGEST_HEADER = 128
+"""Characters of a header's value that a log line may repeat."""
 
 Headers = dict[str, str | bytes | None] | list[tuple[str, str | bytes | None]]
 """As Kafka's client gives them."""
@@ -61,20 +62,28 @@ def record_of(message: KafkaMessage) -> Record:
         time_ms=time_ms if 0 <= time_ms < LATEST_RECORD_TIME_MS else 0,
         key=message.key() or b"",
         value=message.value() or b"",
-        origin=_origin(message.headers()),
+        origin=_origin(message),
     )
 
 
-def _origin(headers: Headers | None) -> Origin | None:
-    """Return what a sampled trace's headers say; nearly all records have none, or one that is not sampled."""
+def _origin(message: KafkaMessage) -> Origin | None:
+    """Return what a sampled trace's headers say; nearly all records have none, or one that is not sampled.
+
+    Headers are a foreign producer's, and only help to follow a record: those that cannot be read count as none.
+    """
+    try:
+        headers = message.headers()
+    except Exception:  # a name that is not UTF-8: UnicodeDecodeError, or SystemError around it
+        return None
     if not headers:
         return None
     found = dict(headers)
     sent = found.get(TRACEPARENT)
-    if not sent or sent[-2:] == b"00":
+    if not sent or sent[-2:] == b"00" or len(sent) > LONGEST_HEADER:
         return None
     trace = parse(_text(sent))
-    return Origin(trace, _text(found.get(REQUEST_ID_HEADER))) if trace is not None and trace.sampled else None
+    request_id = _text(found.get(REQUEST_ID_HEADER))[:LONGEST_HEADER]
+    return Origin(trace, request_id) if trace is not None and trace.sampled else None
 
 
 def _text(value: str | bytes | None) -> str:

@@ -13,6 +13,7 @@ from tests.faults.changed_consumer import Change
 from tests.faults.oracle import differences, stored_events, stored_quarantine
 from tests.faults.scrape import metric
 from tests.faults.world import World
+from tests.support import raw_headers
 from tests.support.ports import free_port
 from tests.support.processes import wait_until
 
@@ -74,6 +75,32 @@ def test_12_one_percent_poison(world: World, report: Callable[..., None]) -> Non
     assert sent_bad > 0
     assert quarantined(world) == sent_bad + 1
     world.assert_equal()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(b"\xff\xfename", b"value")],
+        [(b"traceparent", None), (b"x-request-id", None)],
+        [(b"traceparent", b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"), (b"x-request-id", b"\xff" * 900_000)],
+        [(b"\xc3", None)] * 200,
+    ],
+    ids=["a name that is not UTF-8", "null", "huge", "many"],
+)
+def test_12_any_headers(world: World, headers: list[tuple[bytes, bytes | None]]) -> None:
+    """What a foreign producer puts into headers ends nothing: the record is stored as any other, and so is the next."""
+    event = world.random_event()
+    raw_headers.produce(
+        world.kafka.bootstrap, world.topic,
+        key=str(event.user_id).encode(), value=event.model_dump_json().encode(), headers=headers,
+    )  # fmt: skip
+    world.oracle.saw(event)
+    world.produce(50)
+    consumer = world.consumer()
+    world.wait_drained()
+    world.assert_equal()
+    assert consumer.is_running
+    assert consumer.stop() == 0
 
 
 def test_12_nothing_but_poison(world: World, report: Callable[..., None]) -> None:

@@ -1,11 +1,12 @@
 import json
+from dataclasses import replace
 from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.consumer.batch import Limits, open_block, token
-from services.consumer.decode import OFFSET, events_stream
+from services.consumer.decode import OFFSET, Reason, Row, events_stream
 from services.consumer.record import Record
 
 STREAM = events_stream("events")
@@ -27,6 +28,26 @@ def test_a_block_keeps_good_rows_and_bad_records_apart_and_spans_both() -> None:
     assert (block.first, block.last, len(block)) == (10, 13, 4)
     assert [row[OFFSET] for row in block.rows] == [r.offset for r in block.records] == [11, 13]
     assert [bad.record.offset for bad in block.rejected] == [10, 12]
+
+
+def test_a_record_on_which_the_decoder_itself_fails_is_set_aside_and_the_next_one_is_decoded() -> None:
+    def decode(record: Record, epoch: int) -> Row:
+        if record.offset == 1:
+            raise RecursionError("a fault of ours")
+        return STREAM.decode(record, epoch)
+
+    block = open_block(replace(STREAM, decode=decode), 5, record(0), now=0.0)
+    block.add(record(1))
+    block.add(record(2))
+    assert [row[OFFSET] for row in block.rows] == [0, 2]
+    (bad,) = block.rejected
+    assert (bad.record.offset, bad.reason, bad.detail) == (1, Reason.INVALID, "the decoder failed: RecursionError")
+    assert bad.user_id == 1
+
+
+def test_a_block_counts_keys_as_well_as_values() -> None:
+    block = open_block(STREAM, 5, replace(record(0), key=b"k" * 900_000), now=0.0)
+    assert block.bytes > 900_000
 
 
 def test_a_block_is_due_at_the_first_limit_that_it_reaches() -> None:

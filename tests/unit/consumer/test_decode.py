@@ -93,6 +93,38 @@ def test_the_reason_repeats_nothing_that_the_sender_wrote() -> None:
     assert "SECRET" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"item_id": ' + b"9" * 5_000 + b"}",
+        b'{"item_id": ' + b"9" * 900_000 + b"}",
+        b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+        b"[" * 500_000,
+        b'{"source": "\\ud800"}',
+        b'{"\\udfff": 1}',
+        json.dumps(GOOD | {"value": float("nan")}).encode(),
+        json.dumps(GOOD | {"value": float("-inf")}).encode(),
+        json.dumps(GOOD | {"source": "x" * 900_000}).encode(),
+        json.dumps(GOOD).encode("utf-16"),
+        b"\x00" * 900_000,
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_odd_bytes_are_told_why_in_a_line(value: bytes) -> None:
+    for decode in (decode_event, decode_impression):
+        with pytest.raises(UndecodableError) as caught:
+            decode(record(value), 5)
+        caught.value.detail.encode()
+        assert len(caught.value.detail) < 1_000
+
+
+def test_a_record_of_very_many_mistakes_is_told_by_their_number() -> None:
+    value = json.dumps(GOOD | {f"field{n}": 1 for n in range(60_000)}).encode()
+    with pytest.raises(UndecodableError, match="60000 fields") as caught:
+        decode_event(record(value), 5)
+    assert caught.value.reason is Reason.INVALID
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_row_or_a_reason(value: bytes) -> None:
     with suppress(UndecodableError):  # anything else would stop the consumer
@@ -110,7 +142,24 @@ def test_any_bytes_are_a_row_or_a_reason(value: bytes) -> None:
         (b"broken", b"0", None),
         (b"broken", b"9" * 30, None),
         (b'{"user_id": -4}', b"", None),
+        (b'{"user_id": -4}', b"7", 7),
+        (b'{"user_id": 12.0}', b"7", 12),
+        (b'{"user_id": 1e400}', b"7", 7),
+        (b'{"user_id": NaN}', b"", None),
+        (b'{"user_id": 11, "user_id": 12}', b"7", 12),
+        (b'{"user_id": 12, "item_id": ' + b"9" * 5_000 + b"}", b"", 12),
+        (b'{"user_id": ' + b"9" * 5_000 + b"}", b"7", 7),
+        (b'{"user_id": ' + b"9" * 4_000 + b"}", b"7", 7),
+        (b'{"user_id": 12, "item_id": ' + b"[" * 200_000 + b"]" * 200_000 + b"}", b"", 12),
+        (b'{"user_id": 12, "source": "\\ud800"}', b"", 12),
+        (b'{"user_id": "\\ud800"}', b"7", 7),
+        (b'{"user_id": 12, "source": "\xff"}', b"", 12),
+        (b'{"user_id": "12", "source": "cut off', b"", 12),
+        (b'{"user_id":12}garbage', b"\xff\x00", 12),
+        ('{"user_id": 12}'.encode("utf-16"), b"", 12),
+        (b"[12]", b"7", 7),
     ],
+    ids=lambda value: repr(value)[:40],
 )
 def test_the_viewer_of_a_bad_record_is_found_where_it_can_be(value: bytes, key: bytes, user: int | None) -> None:
     assert user_of(record(value, key)) == user
