@@ -1,11 +1,16 @@
 """The impression: one list of films that was served to a viewer."""
 
-from typing import Literal
+from datetime import datetime
+from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from services.contracts.events import plausible_time
 from services.contracts.ids import ItemIdField, UserIdField
+
+Label = Annotated[str, Field(max_length=200)]
+"""Names of which there are few: metrics have them as labels."""
 
 
 class Impression(BaseModel):
@@ -16,8 +21,13 @@ class Impression(BaseModel):
     request_id: UUID
     user_id: UserIdField
     item_ids: list[ItemIdField] = Field(description="In the order shown, best first.")
-    strategy: str
-    variant: str
-    model_version: str
+    strategy: Label
+    variant: Label
+    model_version: Label
     served_at: AwareDatetime
     schema_version: Literal[1] = 1
+
+    @field_validator("served_at")
+    @classmethod
+    def _time_is_plausible(cls, time: datetime, info: ValidationInfo) -> datetime:
+        return plausible_time(time, info)

@@ -33,6 +33,10 @@ GOOD = {
     "schema_version": 1,
 }
 
+SHOWN = {
+    "request_id": str(UUID(int=6)), "user_id": 7, "item_ids": [3, 1], "strategy": "als", "variant": "a",
+    "model_version": "v1", "served_at": "2026-11-01T00:00:00Z",
+}  # fmt: skip
 RECORD_MS = 1_793_491_200_000  # 2026-11-01
 
 
@@ -52,11 +56,7 @@ def test_a_good_event_becomes_a_row_of_its_columns() -> None:
 
 
 def test_a_good_impression_becomes_a_row_of_its_columns() -> None:
-    shown = {
-        "request_id": str(UUID(int=6)), "user_id": 7, "item_ids": [3, 1], "strategy": "als", "variant": "a",
-        "model_version": "v1", "served_at": "2026-11-01T00:00:00Z",
-    }  # fmt: skip
-    row = dict(zip(IMPRESSION_COLUMNS, decode_impression(record(shown), epoch=5), strict=True))
+    row = dict(zip(IMPRESSION_COLUMNS, decode_impression(record(SHOWN), epoch=5), strict=True))
     assert row["item_ids"] == [3, 1]
     assert row["request_id"] == 6
     assert row["served_at"] == int(datetime(2026, 11, 1, tzinfo=timezone.utc).timestamp()) * 1_000_000
@@ -79,12 +79,50 @@ def test_a_good_impression_becomes_a_row_of_its_columns() -> None:
         (GOOD | {"event_time": "2026-11-01T00:00:00"}, Reason.INVALID),
         (GOOD | {"event_time": "9999-01-01T00:00:00Z"}, Reason.INVALID),
         (GOOD | {"event_time": "1969-01-01T00:00:00Z"}, Reason.INVALID),
+        (GOOD | {"event_time": "2026-11-01T00:05:00.001Z"}, Reason.INVALID),
+        (GOOD | {"event_time": "2100-01-01T00:00:00Z"}, Reason.INVALID),
+        (GOOD | {"event_time": 1_793_491_200}, Reason.INVALID),
+        (GOOD | {"user_id": True}, Reason.INVALID),
+        (GOOD | {"user_id": "7"}, Reason.INVALID),
+        (GOOD | {"user_id": 7.0}, Reason.INVALID),
+        (GOOD | {"item_id": 2**53 - 1}, Reason.INVALID),
+        (GOOD | {"value": "4.5"}, Reason.INVALID),
+        (GOOD | {"value": True}, Reason.INVALID),
+        (GOOD | {"source": "probe"}, Reason.INVALID),
+        (GOOD | {"user_id": 2**53 - 1}, Reason.INVALID),
     ],
+    ids=lambda value: repr(value)[-60:],
 )
 def test_what_is_no_event_is_told_apart_by_reason(value: bytes | dict[str, object], reason: Reason) -> None:
     with pytest.raises(UndecodableError) as caught:
         decode_event(record(value), epoch=5)
     assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"served_at": "2026-11-01T00:05:00.001Z"},
+        {"served_at": "2100-01-01T00:00:00Z"},
+        {"served_at": "1970-01-01T00:00:00Z"},
+        {"served_at": 1_793_491_200},
+        {"user_id": True},
+        {"item_ids": ["3"]},
+        {"item_ids": [True]},
+        {"item_ids": [2**53 - 1]},
+        {"strategy": "x" * 201},
+        {"model_version": 1},
+    ],
+)
+def test_what_is_no_impression_is_refused(change: dict[str, object]) -> None:
+    decode_impression(record(SHOWN), epoch=5)
+    with pytest.raises(UndecodableError) as caught:
+        decode_impression(record(SHOWN | change), epoch=5)
+    assert caught.value.reason is Reason.INVALID
+
+
+def test_an_event_may_be_ahead_of_its_record_by_as_much_as_clocks_differ() -> None:
+    decode_event(record(GOOD | {"event_time": "2026-11-01T00:05:00Z"}), epoch=5)
 
 
 def test_the_reason_repeats_nothing_that_the_sender_wrote() -> None:
