@@ -42,3 +42,21 @@ def weights(
     without_opinion = np.where(np.isnan(rating), watched * p.watched, by_rating)
     result = np.where(opinion > 0, p.like, np.where(opinion < 0, p.dislike, without_opinion))
     return result.astype(np.float32)
+
+
+def is_positive(
+    opinion: NDArray[np.int8],
+    rating: NDArray[np.float32],
+    watched: NDArray[np.uint8],
+    parameters: ConfidenceParameters,
+) -> NDArray[np.bool_]:
+    """Return whether each row says "liked"; the arguments are those of `weights`.
+
+    This is what "positive" means everywhere: in training, in popularity, in the evaluation, for a viewer's strategy and
+    in the metrics. `positive_sql` says the same in ClickHouse's words.
+
+    >>> is_positive(np.array([1, -1, 0, 0], np.int8), np.array([1, 5, 4, 3.5], np.float32), np.zeros(4, np.uint8),
+    ...             ConfidenceParameters()).tolist()
+    [True, False, True, False]
+    """
+    return weights(opinion, rating, watched, parameters) > 0

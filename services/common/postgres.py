@@ -1,30 +1,120 @@
-"""PostgreSQL connections, made from a DSN."""
+"""PostgreSQL connections, made from a DSN, none of which waits for ever for a server that is away or frozen."""
 
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from psycopg.rows import TupleRow
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
 from pydantic import SecretStr
+
+_NETWORK: dict[str, Any] = {
+    # A peer that is gone without a word is noticed within 25 s, whichever side speaks.
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+_CHECK_SECONDS = 2.0
 
 
 def connect(dsn: SecretStr, *, autocommit: bool = False) -> psycopg.Connection[TupleRow]:
-    """Return a connection (5 s connect timeout, UTC).
+    """Return a connection (5 s connect timeout, UTC) whose statements may take as long as they need.
 
     Raises:
         psycopg.OperationalError: the server does not answer or refuses us.
     """
-    return psycopg.connect(dsn.get_secret_value(), autocommit=autocommit, connect_timeout=5, options="-c timezone=UTC")
+    return psycopg.connect(
+        dsn.get_secret_value(), autocommit=autocommit, connect_timeout=5, options="-c timezone=UTC", **_NETWORK
+    )
 
 
-def pool(dsn: SecretStr, *, max_size: int = 8) -> ConnectionPool[Any]:
+class Pool(ConnectionPool[Any]):
+    """A pool for requests: nobody waits longer than some seconds, and nearly nobody while PostgreSQL is away.
+
+    PostgreSQL's own time-outs don't end what a frozen server never answers, so each use ends after its seconds by
+    closing the connection under it. Once that has happened, or no connection was to be had, one user at a time tries
+    again, and all others fail at once.
+    """
+
+    _away = False
+    _trying: threading.Lock
+
+    @contextmanager
+    def connection(self, timeout: float | None = None, *, seconds: float = 3.0) -> Iterator[Any]:
+        """Return a connection for at most ``seconds``, having waited for it for at most ``timeout``.
+
+        Raises:
+            psycopg.OperationalError: there is none (`psycopg_pool.PoolTimeout`), or the time was over.
+        """
+        tries = self._away
+        if tries and not self._trying.acquire(blocking=False):
+            raise PoolTimeout("PostgreSQL does not answer at the moment")
+        try:
+            with super().connection(timeout) as connection, _ended_after(connection, seconds) as ended:
+                self._away = False
+                try:
+                    yield connection
+                finally:
+                    self._away = self._away or ended.is_set()
+        except PoolTimeout:
+            self._away = True
+            raise
+        finally:
+            if tries:
+                self._trying.release()
+
+
+def pool(dsn: SecretStr, *, max_size: int = 8) -> Pool:
     """Return a closed pool that checks connections before it hands them out; the caller opens and closes it."""
-    return ConnectionPool(
+    made = Pool(
         dsn.get_secret_value(),
         min_size=1,
         max_size=max_size,
-        timeout=5,
+        timeout=3,
+        reconnect_timeout=3,  # then the next request tries; the pool's own tries come ever more rarely
         open=False,
-        check=ConnectionPool.check_connection,
-        kwargs={"autocommit": True, "options": "-c timezone=UTC", "connect_timeout": 5},
+        check=_check,
+        kwargs={
+            "autocommit": True,
+            "options": "-c timezone=UTC -c statement_timeout=10s -c lock_timeout=3s",
+            "connect_timeout": 3,
+            **_NETWORK,
+        },
     )
+    made._trying = threading.Lock()
+    return made
+
+
+def _check(connection: psycopg.Connection[Any]) -> None:
+    with _ended_after(connection, _CHECK_SECONDS):
+        ConnectionPool.check_connection(connection)
+
+
+@contextmanager
+def _ended_after(connection: psycopg.Connection[Any], seconds: float) -> Iterator[threading.Event]:
+    """Shut the connection's socket down when the block takes longer: it then fails with OperationalError."""
+    lock, ended, left = threading.Lock(), threading.Event(), threading.Event()
+
+    def end() -> None:
+        with lock:
+            if left.is_set() or connection.closed:
+                return
+            ended.set()
+            with socket.socket(fileno=os.dup(connection.fileno())) as same:
+                same.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield ended
+    finally:
+        with lock:  # the connection may be another's as soon as this returns
+            left.set()
+        timer.cancel()

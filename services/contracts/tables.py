@@ -20,12 +20,14 @@ QUARANTINE_VIEW = "events_quarantine_v"
 
 # PostgreSQL
 ITEMS = "items"
+CATALOGUE_VERSION = "catalogue_version"
 USERS = "users"
 LOADED_FILES = "loaded_files"
 MODEL_VERSIONS = "model_versions"
 TRAINER_STEPS = "trainer_steps"
 MODEL_PROMOTED_CHANNEL = "model_promoted"
 USER_ERASED_CHANNEL = "user_erased"
+CATALOGUE_CHANGED_CHANNEL = "catalogue_changed"
 
 FILES_EPOCH = 0
 """The epoch of rows that came from files: partition = hash of the file's content, offset = row number."""

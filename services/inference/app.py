@@ -14,7 +14,7 @@ from services.inference.dependencies import Services
 from services.inference.problems import ProblemError
 from services.inference.request_context import RequestContext, request_id_of
 from services.inference.routes import events, health, items, models, users
-from services.inference.serving import NoModelError
+from services.inference.serving import NoCatalogueError, NoModelError
 
 DESCRIPTION = """Feedback in, lists out. A like changes the viewer's next list at once.
 Errors are `application/problem+json` (RFC 9457) and name the fields that were wrong."""
@@ -48,6 +48,7 @@ def _install_absences(app: FastAPI) -> None:
     """Answer 503 when something that a route needs is not there now."""
     reasons: dict[type[Exception], str] = {
         NoModelError: "No model has been loaded yet.",
+        NoCatalogueError: "The catalogue has not been read yet.",
         psycopg.OperationalError: "PostgreSQL does not answer.",
         ClickHouseError: "ClickHouse does not answer.",
     }

@@ -18,6 +18,7 @@ from services.inference.erasure import Erasure
 from services.inference.event_publisher import EventPublisher
 from services.inference.impression_publisher import ImpressionPublisher
 from services.inference.live_history import LiveHistory
+from services.inference.local_state import LocalState
 from services.inference.metrics import Metrics
 from services.inference.model_store import ModelStore
 from services.inference.notices import Notices
@@ -42,7 +43,7 @@ def build(
     metrics = Metrics(registry)
     kafka = settings.kafka_bootstrap_servers
     pool = postgres.pool(settings.postgres_dsn)
-    catalogue = Catalogue(pool)
+    catalogue = Catalogue(pool, LocalState(settings.local_state_dir))
     live = LiveHistory()
     follower = TopicFollower(kafka, events_topic, live.apply, metrics)
     store = ModelStore(
@@ -64,7 +65,7 @@ def build(
             yield
         finally:
             # The server has answered every request by now: what is queued was promised to nobody, or is impressions.
-            for stop in (notices.stop, follower.stop, events.stop, impressions.stop, pool.close):
+            for stop in (notices.stop, follower.stop, events.stop, impressions.stop, catalogue.close, pool.close):
                 await run_in_threadpool(stop)
 
     services = Services(

@@ -11,10 +11,13 @@ from services.contracts.bundle import Manifest
 from services.contracts.ids import UserId
 from services.inference.fold_in import Floats, FoldInBasis, precompute
 from services.inference.ranking import scores_of, top_k
+from services.inference.recency import Recency, recency_of
 from services.inference.viewer_history import ViewerHistory, history_of
 
 Indices = NDArray[np.intp]
 _CANARY_TOLERANCE = 1e-3
+_RECENT_DAYS = 7
+"""For a bundle whose manifest does not say."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +38,7 @@ class Model:
     basis: FoldInBasis
     directions: Floats
     """(n, f) item factors of length 1 (0 for a film without any): their products are cosines."""
-    genre_index: dict[str, int]
-    has_genre: NDArray[np.bool_]
-    """(n, genres)."""
+    recency: Recency
 
     @property
     def manifest(self) -> Manifest:
@@ -93,8 +94,9 @@ def load_model(bundle: Bundle, stage: str, loaded_at: datetime) -> Model:
         item_factors=factors,
         basis=basis,
         directions=np.divide(factors, lengths, out=np.zeros_like(factors), where=lengths > 0),
-        genre_index={name: index for index, name in enumerate(bundle.manifest.genres)},
-        has_genre=bundle.arrays["item_genres"] != 0,
+        recency=recency_of(
+            bundle.arrays, int(bundle.manifest.parameters.get("recent_days", _RECENT_DAYS)), bundle.manifest.confidence
+        ),
     )
     _check_canaries(model)
     return model

@@ -1,4 +1,4 @@
-"""Follows PostgreSQL's notifications: a promoted model, an erased viewer. A missed one is noticed all the same."""
+"""Follows PostgreSQL's notifications: a promoted model, an erased viewer, changed films. None is missed for long."""
 
 import logging
 import threading
@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from services.common import postgres
 from services.common.bundle import BundleError
-from services.contracts.tables import MODEL_PROMOTED_CHANNEL, USER_ERASED_CHANNEL
+from services.contracts.tables import CATALOGUE_CHANGED_CHANNEL, MODEL_PROMOTED_CHANNEL, USER_ERASED_CHANNEL
 from services.inference.model_store import ModelStore, NoChampionError
 from services.inference.topic_reader import ReplayError
 
@@ -69,7 +69,7 @@ class Notices:
         self.trouble = trouble
 
     def _listen(self, connection: psycopg.Connection) -> None:
-        for channel in (MODEL_PROMOTED_CHANNEL, USER_ERASED_CHANNEL):
+        for channel in (MODEL_PROMOTED_CHANNEL, USER_ERASED_CHANNEL, CATALOGUE_CHANGED_CHANNEL):
             connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
         # After LISTEN: what happens from here on is notified, what happened before is found by looking.
         self._look()

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 from services.common.confidence import weights
 from services.contracts.ids import UserId
-from services.contracts.rest import Strategy
+from services.contracts.rest import Basis, Item, Strategy
 from services.inference.fold_in import Floats, fold_in
 from services.inference.model import Indices, Model
 from services.inference.ranking import scores_of, top_k
+from services.inference.shelf import Shelf
 from services.inference.stamps import take_apart
 from services.inference.viewer_history import ViewerHistory, is_newer, merge_live
 
@@ -24,20 +25,17 @@ class Taste:
     factors: Floats | None
     """(f,); None: popular films."""
     seen: Indices
-    """Films to leave out."""
+    """Films of the model to leave out."""
+    seen_besides: NDArray[np.int64]
+    """Ids of films to leave out that the model does not know."""
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """Films of the model by index, best first, with their scores."""
+    """Films of a shelf by index, best first, with their scores."""
 
     indices: Indices
     scores: Floats
-
-    @classmethod
-    def empty(cls) -> "Ranked":
-        """Return no films."""
-        return cls(np.empty(0, np.intp), np.empty(0, np.float32))
 
 
 def whole_history(model: Model, user_id: UserId, slots: Mapping[int, int]) -> tuple[ViewerHistory, bool]:
@@ -69,54 +67,94 @@ def taste_of(model: Model, user_id: UserId, slots: Mapping[int, int]) -> Taste:
     """
     history, changed = whole_history(model, user_id, slots)
     indices, known = model.indices_of(history.item_ids)
-    seen = indices[known & history.seen]
+    seen, seen_besides = indices[known & history.seen], history.item_ids[~known & history.seen]
     weight = weights(history.opinion, history.rating, history.watched, model.manifest.confidence)
     likes = weight > 0
     if not bool(np.any(likes[known])):
-        return Taste(Strategy.POPULAR_FALLBACK if bool(np.any(likes)) else Strategy.POPULAR, None, seen)
+        strategy = Strategy.POPULAR_FALLBACK if bool(np.any(likes)) else Strategy.POPULAR
+        return Taste(strategy, None, seen, seen_besides)
     row = model.user_index(user_id)
     if row is not None and not changed:
-        return Taste(Strategy.IALS, model.user_factors[row], seen)
+        return Taste(Strategy.IALS, model.user_factors[row], seen, seen_besides)
     used = known & (weight != 0)
     confidence = weight[used] * np.float32(model.manifest.alpha)
-    return Taste(Strategy.IALS_FOLD_IN, fold_in(model.basis, indices[used], confidence), seen)
+    return Taste(Strategy.IALS_FOLD_IN, fold_in(model.basis, indices[used], confidence), seen, seen_besides)
 
 
-def rank(model: Model, taste: Taste, k: int, genre: int | None = None) -> Ranked:
-    """Return the viewer's ``k`` best unseen films, of one genre if given (its index in the manifest)."""
-    if taste.factors is None:
-        return popular(model, k, genre=genre, left_out=taste.seen)
-    scores = scores_of(model.item_factors, taste.factors)
-    best = top_k(scores, k, left_out=taste.seen, allowed=None if genre is None else model.has_genre[:, genre])
-    return Ranked(best, scores[best])
+def rank(shelf: Shelf, taste: Taste, k: int, genre: int | None = None) -> Ranked:
+    """Return the viewer's ``k`` best unseen films, of one genre if given (its index in the catalogue).
 
-
-def popular(
-    model: Model, k: int, *, genre: int | None = None, recent: bool = False, left_out: Indices | None = None
-) -> Ranked:
-    """Return the ``k`` films that most viewers like, all time or lately; the score is how many do."""
-    scores: Floats = model.bundle.arrays["popularity_recent" if recent else "popularity"]
-    best = top_k(scores, k, left_out=left_out, allowed=None if genre is None else model.has_genre[:, genre])
-    return Ranked(best, scores[best])
-
-
-def similar(model: Model, index: int, k: int) -> Ranked:
-    """Return the ``k`` films whose factors point most nearly the same way; the score is the cosine, −1 to 1."""
-    scores = scores_of(model.directions, model.directions[index])
-    best = top_k(scores, k, left_out=np.array([index], np.intp))
-    return Ranked(best, scores[best])
-
-
-def similar_by_genre(model: Model, genres: list[str], k: int) -> Ranked:
-    """Return films for one that the model does not know: most genres in common, then most popular.
-
-    The score is the number of shared genres plus the share of the most popular film's popularity.
+    The score is the model's prediction, 1 for a like; films that the model does not know come last.
     """
-    shared = np.zeros(len(model.item_ids), np.float32)
-    for name in genres:
-        if name in model.genre_index:
-            shared += model.has_genre[:, model.genre_index[name]]
-    popularity: NDArray[np.float32] = model.bundle.arrays["popularity"]
-    scores = shared + 0.999 * popularity / max(float(popularity.max()), 1.0)
-    best = top_k(scores.astype(np.float32), k, allowed=shared > 0 if shared.any() else None)
-    return Ranked(best, scores[best])
+    if taste.factors is None:
+        popularity: Floats = shelf.model.bundle.arrays["popularity"]
+        return _best(shelf, popularity, k, genre=genre, left_out=taste.seen, left_out_besides=taste.seen_besides)
+    scores = scores_of(shelf.model.item_factors, taste.factors)
+    return _best(shelf, scores, k, genre=genre, left_out=taste.seen, left_out_besides=taste.seen_besides)
+
+
+def popular(shelf: Shelf, k: int, *, genre: int | None = None, recent: bool = False) -> Ranked:
+    """Return the ``k`` films that most viewers like, all time or lately; the score is how many do.
+
+    Lately: films without a like in the recent window follow, with a score below 1; see `Recency`.
+    """
+    model = shelf.model
+    if not recent:
+        return _best(shelf, model.bundle.arrays["popularity"], k, genre=genre)
+    ranked = _best(shelf, model.recency.order, k, genre=genre)
+    scores = np.zeros(len(ranked.indices), np.float32)
+    known = ranked.indices < len(model.item_ids)
+    scores[known] = model.recency.scores[ranked.indices[known]]
+    return Ranked(ranked.indices, scores)
+
+
+def similar(shelf: Shelf, film: Item, k: int) -> tuple[Ranked, Basis]:
+    """Return the ``k`` films nearest to ``film``, itself left out, and what is meant by near.
+
+    The same viewers: films whose factors point most nearly the same way; the score is the cosine, −1 to 1. For a film
+    without factors (the model does not know it, or learned nothing about it) the same genres: films that share most of
+    them, then the most popular; the score is the number of shared genres plus the share of the most popular film's
+    popularity. Where no film shares a genre that is popular films.
+    """
+    model = shelf.model
+    (index,), (known,) = model.indices_of(np.array([film.id], np.int64))
+    if known and bool(model.directions[index].any()):
+        scores = scores_of(model.directions, model.directions[index])
+        return _best(shelf, scores, k, left_out=np.array([index])), Basis.SAME_VIEWERS
+    n = len(model.item_ids)
+    popularity: Floats = model.bundle.arrays["popularity"]
+    share = np.zeros(len(shelf.item_ids), np.float32)
+    share[:n] = 0.999 * popularity / max(float(popularity.max(initial=0)), 1.0)
+    scores = shelf.shared_genres(film.genres) + share
+    allowed = shelf.item_ids != film.id
+    if shelf.listed is not None:
+        allowed[:n] &= shelf.listed
+    best = top_k(scores, k, allowed=allowed)
+    shares_genres = bool(np.any(scores[best] >= 1))
+    return Ranked(best, scores[best]), Basis.SAME_GENRES if shares_genres else Basis.POPULAR
+
+
+def _best(
+    shelf: Shelf,
+    scores: Floats,
+    k: int,
+    *,
+    genre: int | None = None,
+    left_out: Indices | None = None,
+    left_out_besides: NDArray[np.int64] | None = None,
+) -> Ranked:
+    """Return the ``k`` best films that may be shown by the model's (n,) ``scores``.
+
+    Only when the model's films are too few do films follow that it does not know, in the order of their ids; their
+    score is 0, or the last known film's where that is lower.
+    """
+    best = top_k(scores, k, left_out=left_out, allowed=shelf.allowed(genre))
+    found: Floats = scores[best]
+    if len(best) == k:
+        return Ranked(best, found)
+    unscored = shelf.unscored(genre)
+    if left_out_besides is not None:
+        unscored = unscored[~np.isin(shelf.item_ids[unscored], left_out_besides)]
+    unscored = unscored[: k - len(best)]
+    rest = np.full(len(unscored), min(0.0, float(found[-1]) if len(found) else 0.0), np.float32)
+    return Ranked(np.concatenate([best, unscored]), np.concatenate([found, rest]))

@@ -15,12 +15,17 @@ from services.inference.live_history import Live, LiveHistory
 from services.inference.model import Model
 from services.inference.model_store import ModelStore
 from services.inference.recommender import Ranked, Taste, taste_of, whole_history
+from services.inference.shelf import Shelf, shelf_of
 
 _CACHED_VIEWERS = 10_000
 
 
 class NoModelError(Exception):
     """No model is loaded yet."""
+
+
+class NoCatalogueError(Exception):
+    """The catalogue has not been read yet."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,8 @@ class Serving:
         self._lock = threading.Lock()
         self._tastes: OrderedDict[UserId, tuple[int, Taste]] = OrderedDict()
         self._tastes_model: Model | None = None
+        self._shelf: Shelf | None = None
+        self._putting_together = threading.Lock()
 
     def model(self) -> Model:
         """Return the model served now.
@@ -52,6 +59,22 @@ class Serving:
         if model is None:
             raise NoModelError
         return model
+
+    def shelf(self, model: Model) -> Shelf:
+        """Return the films of ``model`` that the catalogue has now; put together once per model and catalogue.
+
+        Raises:
+            NoCatalogueError: the catalogue has not been read yet.
+        """
+        films, shelf = self._catalogue.films, self._shelf
+        if films is None:
+            raise NoCatalogueError
+        if shelf is None or shelf.model is not model or shelf.films is not films:
+            with self._putting_together:
+                shelf = self._shelf
+                if shelf is None or shelf.model is not model or shelf.films is not films:
+                    self._shelf = shelf = shelf_of(model, films)
+        return shelf
 
     def moment(self, user_id: UserId) -> Moment:
         """Return the model with the viewer's live signals.
@@ -92,12 +115,12 @@ class Serving:
             for user_id in user_ids:
                 self._tastes.pop(user_id, None)
 
-    def items(self, model: Model, ranked: Ranked) -> list[ScoredItem]:
+    @staticmethod
+    def items(shelf: Shelf, ranked: Ranked) -> list[ScoredItem]:
         """Return the ranked films with their titles."""
-        ids = model.item_ids[ranked.indices].tolist()
         result = []
-        for item_id, score in zip(ids, ranked.scores.tolist(), strict=True):
-            item = self._catalogue.named(ItemId(item_id))
+        for item_id, score in zip(shelf.item_ids[ranked.indices].tolist(), ranked.scores.tolist(), strict=True):
+            item = shelf.films.items[ItemId(item_id)]
             result.append(ScoredItem(id=item.id, title=item.title, year=item.year, genres=item.genres, score=score))
         return result
 
@@ -106,7 +129,11 @@ class Serving:
 
         Raises:
             NoModelError: there is no model yet, so history cannot be complete.
+            NoCatalogueError: the catalogue has not been read yet.
         """
+        films = self._catalogue.films
+        if films is None:
+            raise NoCatalogueError
         moment = self.moment(user_id)
         history, _ = whole_history(moment.model, user_id, moment.live.slots)
         times = history.versions[:, :, 0].max(axis=1, initial=0)
@@ -117,7 +144,7 @@ class Serving:
             rating = float(history.rating[row])
             entries.append(
                 HistoryEntry(
-                    item=self._catalogue.named(ItemId(int(history.item_ids[row]))),
+                    item=films.named(ItemId(int(history.item_ids[row]))),
                     opinion=int(history.opinion[row]) if given[0] else None,
                     rating=None if np.isnan(rating) else rating,
                     watched=bool(history.watched[row]) if given[2] else None,

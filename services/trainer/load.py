@@ -129,9 +129,12 @@ def _upsert(connection: Connection[Any], table: str, key: str, rows: list[dict[s
     connection.execute(
         sql.SQL(
             "INSERT INTO {table} ({columns}) SELECT {columns} FROM {staged} ON CONFLICT ({key}) DO UPDATE SET {sets}"
+            " WHERE ({held}) IS DISTINCT FROM ({given})"
         ).format(
             **names,
             columns=_identifiers(columns),
+            held=sql.SQL(", ").join(sql.Identifier(table, name) for name in columns),
+            given=sql.SQL(", ").join(sql.Identifier("excluded", name) for name in columns),
             sets=sql.SQL(", ").join(
                 sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name)) for name in columns if name != key
             ),

@@ -31,8 +31,11 @@ from services.common.confidence import weights
 from services.contracts.bundle import ConfidenceParameters, Manifest
 from services.contracts.events import Action, Event
 from services.contracts.ids import ItemId, UserId
+from services.contracts.rest import Item
+from services.inference.films import Films
 from services.inference.model import Model, load_model
 from services.inference.recommender import rank, taste_of
+from services.inference.shelf import shelf_of
 from services.inference.stamps import slot_and_version
 from tests.support.bundles import CREATED
 
@@ -143,8 +146,11 @@ def main() -> int:
         theirs = median_seconds(
             lambda v: rectools.recommend(users=[v], dataset=dataset, k=K, filter_viewed=True), viewers[:50]
         )
-        folded = median_seconds(lambda v: rank(model, taste_of(model, UserId(v), live), K), viewers)
-        unchanged = median_seconds(lambda v: rank(model, taste_of(model, UserId(v), {}), K), viewers)
+        films = shelf_of(
+            model, Films({i: Item(id=i, title="", genres=[]) for i in map(ItemId, model.item_ids.tolist())}, 1)
+        )
+        folded = median_seconds(lambda v: rank(films, taste_of(model, UserId(v), live), K), viewers)
+        unchanged = median_seconds(lambda v: rank(films, taste_of(model, UserId(v), {}), K), viewers)
 
     ratio = theirs / folded
     print(f"{len(model.item_ids)} films, {len(model.user_ids)} viewers, {FACTORS} factors; {VIEWERS} viewers with")

@@ -7,7 +7,6 @@ from typing import Any
 
 import pydantic_core
 from fastapi import APIRouter, Request, status
-from fastapi.concurrency import run_in_threadpool
 from pydantic import ValidationError
 
 from services.common import tracing
@@ -131,10 +130,7 @@ async def _body(request: Request) -> bytes:
 
 async def _check(services: Services, events: Sequence[EventIn], prefix: str) -> None:
     """Raise the 422 (or 410) that names every field which the catalogue, the clock or another event contradicts."""
-    wanted = {event.item_id for event in events}
-    unknown = {item_id for item_id in wanted if services.catalogue.get(item_id) is None}
-    if unknown:
-        unknown = await run_in_threadpool(services.catalogue.unknown, wanted)
+    unknown = await services.catalogue.unknown(event.item_id for event in events)
     now = datetime.now(timezone.utc)
     errors = []
     first_with_id: dict[object, int] = {}

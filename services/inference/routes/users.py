@@ -15,7 +15,7 @@ from services.contracts.rest import DEFAULT_K, DEFAULT_VARIANT, Erased, History,
 from services.inference.dependencies import RESERVED, AdminOnly, Genre, K, Services, ServicesDep, UserIdPath, Viewer
 from services.inference.openapi import problems
 from services.inference.problems import invalid
-from services.inference.recommender import Ranked, rank
+from services.inference.recommender import rank
 from services.inference.request_context import trace_of
 from services.inference.routes.genres import genre_index
 from services.inference.tracing import kafka_headers
@@ -32,13 +32,14 @@ def recommendations(
     start = time.perf_counter()
     moment = services.serving.moment(user)
     taste = services.serving.taste(user, moment)
-    index = genre_index(services, moment.model, genre)
+    shelf = services.serving.shelf(moment.model)
+    index = genre_index(shelf, genre)
     with tracing.span("rank", trace_of(request)):
-        ranked = Ranked.empty() if index is None and genre is not None else rank(moment.model, taste, k, index)
+        ranked = rank(shelf, taste, k, index)
     services.metrics.recommendation_seconds.labels(taste.strategy).observe(time.perf_counter() - start)
     answer = Recommendations(
         model_version=moment.model.version,
-        items=services.serving.items(moment.model, ranked),
+        items=services.serving.items(shelf, ranked),
         request_id=uuid4(),
         user_id=user,
         strategy=taste.strategy,

@@ -9,12 +9,14 @@ import pytest
 
 from services.contracts.events import Action, Event
 from services.contracts.ids import ItemId, UserId
-from services.contracts.rest import Strategy
+from services.contracts.rest import Item, Strategy
 from services.contracts.signals import EPOCH
 from services.inference.model import Model, load_model
-from services.inference.recommender import Taste, popular, rank, similar, similar_by_genre, taste_of, whole_history
+from services.inference.recommender import Ranked, Taste, popular, rank, similar, taste_of, whole_history
+from services.inference.shelf import Shelf
 from services.inference.stamps import Slots, merge, slot_and_version
 from tests.support.bundles import CREATED, T0, make_bundle
+from tests.support.shelves import shelf
 
 KNOWN, UNKNOWN = UserId(7), UserId(99)
 
@@ -39,8 +41,16 @@ def slots(*signals: tuple[int, Action], time: int = T0 + 1, value: float | None 
     return result
 
 
+def of(shelf: Shelf, ranked: Ranked) -> list[int]:
+    return [int(i) for i in shelf.item_ids[ranked.indices]]
+
+
+def nearest(shelf: Shelf, item: int, genres: list[str], k: int) -> Ranked:
+    return similar(shelf, Item(id=ItemId(item), title="", genres=genres), k)[0]
+
+
 def shown(model: Model, taste: Taste, k: int = 100) -> list[int]:
-    return [int(i) for i in model.item_ids[rank(model, taste, k).indices]]
+    return of(shelf(model), rank(shelf(model), taste, k))
 
 
 def test_an_unchanged_viewer_is_ranked_by_the_trained_factors_without_the_seen_films(model: Model) -> None:
@@ -103,15 +113,58 @@ def test_a_dislike_of_a_film_that_the_model_does_not_know_is_no_reason_for_a_fal
 
 
 def test_a_genre_keeps_only_its_films(model: Model) -> None:
-    comedies = model.item_ids[rank(model, taste_of(model, KNOWN, {}), 100, genre=1).indices]
+    films = shelf(model)
+    comedies = of(films, rank(films, taste_of(model, KNOWN, {}), 100, genre=1))
     assert all(i % 2 == 0 for i in comedies)
     assert len(comedies) == 19
-    assert model.item_ids[popular(model, 2, genre=1).indices].tolist() == [2, 4]
-    assert model.item_ids[popular(model, 2, genre=1, recent=True).indices].tolist() == [40, 38]
+    assert of(films, popular(films, 2, genre=1)) == [2, 4]
+    assert of(films, popular(films, 2, genre=1, recent=True)) == [40, 38]
+
+
+def test_a_film_that_left_the_catalogue_is_in_no_list_and_another_takes_its_place(model: Model) -> None:
+    films = shelf(model, gone={1, 40})
+    assert of(films, popular(films, 3)) == [2, 3, 4]
+    assert of(films, popular(films, 3, recent=True)) == [39, 38, 37]
+    assert of(films, popular(films, 2, genre=0)) == [3, 5]
+    everything = of(shelf(model), nearest(shelf(model), 5, ["Action"], 100))
+    assert of(films, nearest(films, 5, ["Action"], 100)) == [i for i in everything if i not in (1, 40)]
+    assert of(films, nearest(films, 999, ["Action"], 2)) == [3, 5]
+    for taste in (taste_of(model, KNOWN, {}), taste_of(model, KNOWN, slots((20, Action.LIKE)))):
+        without = [i for i in shown(model, taste) if i not in (1, 40)]
+        assert of(films, rank(films, taste, 100)) == without
+        assert of(films, rank(films, taste, 3)) == without[:3]
+
+
+def test_films_that_the_model_does_not_know_fill_a_list_up_by_id_with_an_honest_score(model: Model) -> None:
+    films = shelf(model, new=3)
+    last = rank(films, taste_of(model, KNOWN, slots((42, Action.DISLIKE))), 100)
+    assert of(films, last)[-2:] == [41, 43]  # 42 is seen
+    assert len(of(films, last)) == 39
+    assert last.scores[-1] == min(0, last.scores[-3])
+    assert bool(np.all(np.diff(last.scores) <= 0))
+    ranked = popular(films, 42)
+    assert of(films, ranked)[-3:] == [40, 41, 42]
+    assert ranked.scores[-3:].tolist() == [1, 0, 0]
+    assert of(films, popular(films, 100, genre=1))[-1] == 42
+    assert of(films, nearest(films, 41, ["Action"], 100)).count(41) == 0
+    assert len(of(films, nearest(films, 41, ["Action"], 100))) == 42
+
+
+def test_genres_are_the_catalogues_of_today(model: Model) -> None:
+    films = shelf(model, genres={1: "Western", 2: "Western"})
+    assert films.films.genre_index == {"Action": 0, "Comedy": 1, "Western": 2}
+    assert of(films, popular(films, 9, genre=2)) == [1, 2]
+    assert of(films, popular(films, 2, genre=0)) == [3, 5]
+
+
+def test_an_empty_catalogue_gives_empty_lists(model: Model) -> None:
+    films = shelf(model, gone=set(range(1, 41)))
+    assert of(films, rank(films, taste_of(model, KNOWN, {}), 10)) == []
+    assert of(films, popular(films, 10, recent=True)) == []
 
 
 def test_similar_films_are_ordered_by_the_cosine_and_leave_out_the_film_itself(model: Model) -> None:
-    ranked = similar(model, 4, 39)
+    ranked = nearest(shelf(model), 5, [], 39)
     factors = model.item_factors.astype(float)
     cosine = factors @ factors[4] / (np.linalg.norm(factors, axis=1) * np.linalg.norm(factors[4]))
     np.testing.assert_allclose(ranked.scores, cosine[ranked.indices], atol=1e-5)
@@ -120,5 +173,7 @@ def test_similar_films_are_ordered_by_the_cosine_and_leave_out_the_film_itself(m
 
 
 def test_films_like_an_unknown_one_share_its_genres_and_are_popular(model: Model) -> None:
-    assert model.item_ids[similar_by_genre(model, ["Comedy"], 2).indices].tolist() == [2, 4]
-    assert model.item_ids[similar_by_genre(model, ["Western"], 2).indices].tolist() == [1, 2]
+    films = shelf(model)
+    assert of(films, nearest(films, 999, ["Comedy"], 2)) == [2, 4]
+    assert of(films, nearest(films, 999, ["Western"], 2)) == [1, 2]
+    assert of(films, nearest(films, 999, ["Comedy"], 100))[:21] == [*range(2, 41, 2), 1]

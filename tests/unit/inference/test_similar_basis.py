@@ -8,8 +8,9 @@ import pytest
 from services.contracts.ids import ItemId
 from services.contracts.rest import Basis, Item
 from services.inference.model import Model, load_model
-from services.inference.routes.items import near
+from services.inference.recommender import similar
 from tests.support.bundles import CREATED, make_bundle
+from tests.support.shelves import shelf
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def film(number: int, *genres: str) -> Item:
     ],
 )
 def test_the_basis_is_what_ordered_the_list(model: Model, asked: Item, basis: Basis, first: list[int] | None) -> None:
-    ranked, made_by = near(model, asked, 2)
+    ranked, made_by = similar(shelf(model), asked, 2)
     assert made_by is basis
     assert first is None or model.item_ids[ranked.indices].tolist() == first
 
@@ -40,6 +41,6 @@ def test_the_basis_is_what_ordered_the_list(model: Model, asked: Item, basis: Ba
 def test_a_film_of_the_model_without_factors_is_not_called_similar_by_viewers(model: Model) -> None:
     directions = model.directions.copy()
     directions[1] = 0  # film 2, a comedy
-    ranked, basis = near(replace(model, directions=directions), film(2, "Comedy"), 2)
+    ranked, basis = similar(shelf(replace(model, directions=directions)), film(2, "Comedy"), 2)
     assert basis is Basis.SAME_GENRES
     assert model.item_ids[ranked.indices].tolist() == [4, 6], "itself left out"
