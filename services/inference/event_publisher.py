@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
-from uuid import UUID, uuid4
 
 from confluent_kafka import KafkaError, Message, Producer
 
 from services.common.kafka import client_config
 from services.contracts.events import Event, EventIn
-from services.inference.event_clock import EventClock
+from services.inference.event_clock import EventClock, complete
+from services.inference.live_history import LiveHistory
 from services.inference.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -70,12 +70,14 @@ class EventPublisher:
         topic: str,
         metrics: Metrics,
         *,
+        live: LiveHistory,
         timeout_seconds: float,
         now: Callable[[], datetime],
         queue_events: int = QUEUE_EVENTS,
     ) -> None:
         self._topic = topic
         self._metrics = metrics
+        self._live = live
         self._timeout = timeout_seconds
         self._now = now
         self._clock = EventClock()
@@ -123,7 +125,7 @@ class EventPublisher:
             self._metrics.events_produced.labels("refused").inc(len(events))
             raise QueueFullError(f"{len(producer)} events wait for Kafka")
         now = self._now()
-        stamped = [self._stamp(event, now) for event in events]
+        stamped = [complete(event, self._clock, self._live, now) for event in events]
         request = _Request(stamped, asyncio.get_running_loop())
         start = time.perf_counter()
         for index, event in enumerate(stamped):
@@ -153,12 +155,6 @@ class EventPublisher:
         except BufferError:
             # Impossible by the check above unless bytes, not events, fill the queue: told as unconfirmed.
             report(KafkaError(KafkaError._QUEUE_FULL), None)
-
-    def _stamp(self, event: EventIn, now: datetime) -> Event:
-        fields = event.model_dump(exclude={"event_id", "event_time"})
-        time_ = self._clock.stamp(event.user_id, event.event_time, now)
-        event_id: UUID = event.event_id or uuid4()
-        return Event(**fields, event_id=event_id, event_time=time_)
 
     def _ready_producer(self) -> Producer:
         assert self._producer is not None, "publish comes after start"

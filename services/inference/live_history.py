@@ -2,12 +2,15 @@
 
 import itertools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from services.contracts.events import Event
 from services.contracts.ids import UserId
 from services.inference.stamps import Slots, merge, slot_and_version
+
+Change = tuple[UserId, int, int]
+"""A viewer, and a slot with its version: what `services.inference.stamps.slot_and_version` makes of an event."""
 
 
 class Live(NamedTuple):
@@ -33,12 +36,24 @@ class LiveHistory:
 
     def apply(self, event: Event) -> None:
         """Take one event in; again, or in another order, it makes no difference. Erased viewers stay unknown."""
-        slot, version = slot_and_version(event)
+        self.fold([(event.user_id, *slot_and_version(event))])
+
+    def fold(self, changes: Iterable[Change]) -> None:
+        """Take in many at once, as `apply` does; the others wait meanwhile, so give it some thousands at most."""
         with self._lock:
-            if event.user_id in self._erased:
-                return
-            if merge(self._slots.setdefault(event.user_id, {}), slot, version):
-                self._revisions[event.user_id] = next(self._next_revision)
+            for user_id, slot, version in changes:
+                if user_id in self._erased:
+                    continue
+                slots = self._slots.get(user_id)
+                if slots is None:
+                    slots = self._slots[user_id] = {}
+                if merge(slots, slot, version):
+                    self._revisions[user_id] = next(self._next_revision)
+
+    def version_of(self, user_id: UserId, slot: int) -> int:
+        """Return the version of one live signal; 0: there is none."""
+        with self._lock:
+            return self._slots.get(user_id, {}).get(slot, 0)
 
     def of(self, user_id: UserId) -> Live:
         """Return the viewer's live signals, a copy."""

@@ -52,7 +52,9 @@ def build(
     serving = Serving(store, live, catalogue)
     erasure = Erasure(pool, settings.clickhouse_url, live, serving)
     notices = Notices(settings.postgres_dsn, store, erasure.read_erased)
-    events = EventPublisher(kafka, events_topic, metrics, timeout_seconds=settings.publish_timeout_seconds, now=now)
+    events = EventPublisher(
+        kafka, events_topic, metrics, live=live, timeout_seconds=settings.publish_timeout_seconds, now=now
+    )
     impressions = ImpressionPublisher(kafka, impressions_topic, metrics)
 
     @asynccontextmanager

@@ -5,11 +5,12 @@ holds its value (`services.contracts.signals`). So the state after any number of
 greatest version per slot: merging is commutative, associative and idempotent, and one entry costs two Python integers.
 """
 
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from services.contracts.events import Event
 from services.contracts.ids import ItemId
-from services.contracts.signals import Signal, signal_of, signal_version, to_microseconds, value_of
+from services.contracts.signals import EPOCH, Signal, signal_of, signal_version, to_microseconds, value_of
 
 SIGNALS = (Signal.OPINION, Signal.RATING, Signal.WATCHED)
 """In the order of the bundle's ``history_versions``."""
@@ -39,6 +40,11 @@ def slot_and_version(event: Event) -> tuple[int, int]:
 def take_apart(slot: int, version: int) -> LiveSignal:
     """Return what `slot_and_version` put together."""
     return LiveSignal(ItemId(slot >> 2), slot & 3, version, value_of(version))
+
+
+def time_of(version: int) -> datetime | None:
+    """Return the event time in a version; None for 0, which is no version."""
+    return EPOCH + timedelta(microseconds=version >> 64) if version else None
 
 
 def merge(into: Slots, slot: int, version: int) -> bool:

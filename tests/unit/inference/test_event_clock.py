@@ -1,4 +1,4 @@
-"""A viewer's events only go forward in time."""
+"""A time that a client states is kept; the times that we stamp go forward per viewer."""
 
 from datetime import datetime, timedelta, timezone
 
@@ -11,6 +11,7 @@ from services.inference.event_clock import EventClock
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 ONE, TWO = UserId(1), UserId(2)
 STEP = timedelta(microseconds=1)
+OFFSETS = st.integers(-5, 5)
 
 
 def test_two_events_in_one_microsecond_keep_their_order() -> None:
@@ -19,25 +20,37 @@ def test_two_events_in_one_microsecond_keep_their_order() -> None:
     assert clock.stamp(TWO, None, NOW) == NOW
 
 
-def test_a_clients_time_is_taken_unless_it_lies_before_the_viewers_last() -> None:
+def test_a_stated_time_is_kept_before_and_after_the_viewers_last() -> None:
     clock = EventClock()
     ahead = NOW + timedelta(minutes=4)
-    assert clock.stamp(ONE, ahead, NOW) == ahead
+    for stated in (ahead, NOW - timedelta(days=9), ahead, NOW):
+        assert clock.stamp(ONE, stated, NOW) == stated
     assert clock.stamp(ONE, None, NOW) == ahead + STEP
     assert clock.stamp(TWO, NOW - timedelta(days=9), NOW) == NOW - timedelta(days=9)
+    assert clock.stamp(TWO, None, NOW) == NOW
 
 
-@given(
-    st.lists(st.tuples(st.sampled_from([ONE, TWO]), st.none() | st.integers(-5, 5), st.integers(-5, 5)), max_size=30)
-)
-def test_times_of_one_viewer_strictly_increase_whatever_the_clocks_do(
-    stamps: list[tuple[UserId, int | None, int]],
+def test_a_stamped_time_lies_after_the_signal_that_it_replaces() -> None:
+    clock = EventClock()
+    assert clock.stamp(ONE, None, NOW, NOW + STEP) == NOW + 2 * STEP  # another replica's clock is ahead
+    assert clock.stamp(TWO, NOW, NOW, NOW + STEP) == NOW
+
+
+@given(st.lists(st.tuples(st.sampled_from([ONE, TWO]), st.none() | OFFSETS, OFFSETS, st.none() | OFFSETS), max_size=30))
+def test_stated_times_stand_and_stamped_ones_lie_after_all_before_them(
+    stamps: list[tuple[UserId, int | None, int, int | None]],
 ) -> None:
-    clock, last = EventClock(), {ONE: NOW - timedelta(days=1), TWO: NOW - timedelta(days=1)}
-    for user, claimed, now in stamps:
-        time = clock.stamp(user, None if claimed is None else NOW + claimed * STEP, NOW + now * STEP)
-        assert time > last[user]
-        last[user] = time
+    clock, greatest = EventClock(), {ONE: NOW - timedelta(days=1), TWO: NOW - timedelta(days=1)}
+    for user, stated, now, replaced in stamps:
+        known = None if replaced is None else NOW + replaced * STEP
+        time = clock.stamp(user, None if stated is None else NOW + stated * STEP, NOW + now * STEP, known)
+        if stated is not None:
+            assert time == NOW + stated * STEP
+        else:
+            assert time > greatest[user]
+            assert time >= NOW + now * STEP
+            assert known is None or time > known
+        greatest[user] = max(greatest[user], time)
 
 
 def test_memory_is_bounded_and_the_viewers_seen_last_are_kept() -> None:
