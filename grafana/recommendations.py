@@ -33,7 +33,7 @@ def dashboard() -> Dashboard:
         section("How were they made?", line(strategies(), fallback_share(), strategies_stored())),
         section(
             "How fast does a like count?",
-            line(like_to_list(), live_history(), probe_rounds()),
+            line(like_to_list(), live_history(), probe_rounds(), history_gap()),
         ),
         section("Are impressions kept?", line(dropped(), latest_lists())),
         variables=(model_version(),),
@@ -218,6 +218,15 @@ def live_history() -> timeseries.Panel:
         units.Seconds,
         over_time(mean_of(m.LIVE_HISTORY_LAG), "mean"),
         over_time(quantile_of(0.99, m.LIVE_HISTORY_LAG), "99 %"),
+    )
+
+
+def history_gap() -> timeseries.Panel:
+    return chart(
+        "Is part of the viewers' history missing?",
+        "Records after the model's extract that neither Kafka nor ClickHouse could give, by replica. It should be 0.",
+        units.Short,
+        over_time(f"max by (instance) ({m.LIVE_HISTORY_GAP.name})", "{{instance}}"),
     )
 
 

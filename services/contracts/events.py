@@ -8,7 +8,7 @@ What is a valid event is defined here and nowhere else: whoever takes JSON in (t
 the replicas) calls `from_json`.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Literal, TypeVar
 from uuid import UUID
@@ -23,6 +23,7 @@ EARLIEST_EVENT_TIME = datetime.fromisoformat("1970-01-02T00:00:00+00:00")
 """Older times are refused: a zero clock is a client's mistake, not a time."""
 MAX_CLOCK_AHEAD_SECONDS = 300
 """An event that is further ahead than this of the time at which it was taken in is refused."""
+_MAX_AHEAD = timedelta(seconds=MAX_CLOCK_AHEAD_SECONDS)
 TOO_FAR_AHEAD = f"is more than {MAX_CLOCK_AHEAD_SECONDS} s ahead of the time at which it was taken in"
 _TAKEN_AT = "taken_at"
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -30,7 +31,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 def is_too_far_ahead(event_time: datetime, taken_at: datetime) -> bool:
     """Whether an event claims to happen more than `MAX_CLOCK_AHEAD_SECONDS` after it was taken in."""
-    return (event_time - taken_at).total_seconds() > MAX_CLOCK_AHEAD_SECONDS
+    return event_time - taken_at > _MAX_AHEAD
 
 
 def from_json(kind: type[_Model], value: bytes, taken_at: datetime | None) -> _Model:
@@ -46,6 +47,20 @@ def from_json(kind: type[_Model], value: bytes, taken_at: datetime | None) -> _M
         pydantic.ValidationError: it is not valid; names each wrong field.
     """
     return kind.model_validate_json(value, strict=True, context={_TAKEN_AT: taken_at})
+
+
+def plausible_time(time: datetime, info: ValidationInfo) -> datetime:
+    """Return ``time``; a pydantic validator of any model that `from_json` reads.
+
+    Raises:
+        ValueError: it is before `EARLIEST_EVENT_TIME`, or too far ahead of ``taken_at``.
+    """
+    if time < EARLIEST_EVENT_TIME:
+        raise ValueError("is too early to be a time")
+    taken_at = info.context.get(_TAKEN_AT) if info.context else None
+    if taken_at is not None and is_too_far_ahead(time, taken_at):
+        raise ValueError(TOO_FAR_AHEAD)
+    return time
 
 
 class Action(StrEnum):
@@ -103,14 +118,7 @@ class _EventFields(BaseModel):
     @field_validator("event_time", check_fields=False)
     @classmethod
     def _time_is_plausible(cls, time: datetime | None, info: ValidationInfo) -> datetime | None:
-        if time is None:
-            return time
-        if time < EARLIEST_EVENT_TIME:
-            raise ValueError("is too early to be a time")
-        taken_at = info.context.get(_TAKEN_AT) if info.context else None
-        if taken_at is not None and is_too_far_ahead(time, taken_at):
-            raise ValueError(TOO_FAR_AHEAD)
-        return time
+        return None if time is None else plausible_time(time, info)
 
 
 class EventIn(_EventFields):

@@ -76,6 +76,11 @@ LIVE_HISTORY_LAG = Metric(
 LIVE_HISTORY_SKIPPED = Metric(
     "live_history_skipped_total", "counter", "Records of the topic that could not be folded in."
 )
+LIVE_HISTORY_GAP = Metric(
+    "live_history_gap_offsets",
+    "gauge",
+    "Offsets after the served model's extract that neither Kafka nor ClickHouse could give.",
+)
 
 # Model
 MODEL_INFO = Metric("model_info", "gauge", "1 for the model that is served.", ("version", "stage"))

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from services.common import postgres
 from services.contracts.topics import EVENTS_TOPIC, IMPRESSIONS_TOPIC
 from services.inference.app import create_app
+from services.inference.backfill import Backfill
 from services.inference.catalogue import Catalogue
 from services.inference.dependencies import Services
 from services.inference.erasure import Erasure
@@ -25,6 +26,7 @@ from services.inference.notices import Notices
 from services.inference.serving import Serving
 from services.inference.settings import InferenceSettings
 from services.inference.topic_follower import TopicFollower
+from services.inference.topic_reader import TopicReader
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +47,9 @@ def build(
     pool = postgres.pool(settings.postgres_dsn)
     catalogue = Catalogue(pool, LocalState(settings.local_state_dir))
     live = LiveHistory()
-    follower = TopicFollower(kafka, events_topic, live.apply, metrics)
+    reader = TopicReader(kafka, events_topic, metrics)
+    backfill = Backfill(kafka, settings.clickhouse_url, reader=reader, live=live, metrics=metrics)
+    follower = TopicFollower(kafka, events_topic, live=live, reader=reader, backfill=backfill, metrics=metrics)
     store = ModelStore(
         settings.model_dir, pool=pool, catalogue=catalogue, live=live, follower=follower, metrics=metrics, now=now
     )

@@ -21,6 +21,7 @@ class Metrics:
         self.impressions_dropped = counter(declared.IMPRESSIONS_DROPPED, registry)
         self.live_lag_seconds = histogram(declared.LIVE_HISTORY_LAG, registry)
         self.live_skipped = counter(declared.LIVE_HISTORY_SKIPPED, registry)
+        self.live_gap = gauge(declared.LIVE_HISTORY_GAP, registry)
         self.model_info = gauge(declared.MODEL_INFO, registry)
         self.model_trained = gauge(declared.MODEL_TRAINED_TIMESTAMP, registry)
         self.model_reloads = counter(declared.MODEL_RELOADS, registry)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from confluent_kafka import Producer
 from pydantic import SecretStr
 
 from services.common.clickhouse import connect
@@ -23,8 +24,12 @@ def test_a_frozen_broker_gives_503_with_what_to_send_again_and_lists_go_on(
     own_kafka: KafkaServer, postgres_database: str, tmp_path: Path
 ) -> None:
     prepare_catalogue(postgres_database)
-    crown(postgres_database, make_bundle(tmp_path).manifest)
     events, impressions = own_kafka.create_topic(partitions=1), own_kafka.create_topic(partitions=1)
+    topic_id = describe_topic(admin(own_kafka.bootstrap), events).topic_id
+    producer = Producer({"bootstrap.servers": own_kafka.bootstrap})
+    producer.produce(events, b"not an event, but an offset")
+    assert producer.flush(20) == 0
+    crown(postgres_database, make_bundle(tmp_path, topic_id=topic_id, offsets={0: 1}).manifest)
     nowhere = "http://default:@127.0.0.1:9/default"
     replica = Replica(
         own_kafka.bootstrap, postgres_database, nowhere, tmp_path, events, impressions, publish_timeout_seconds=1.5
@@ -41,8 +46,8 @@ def test_a_frozen_broker_gives_503_with_what_to_send_again_and_lists_go_on(
         assert [(u["index"], u["event_id"]) for u in answer.json()["unconfirmed"]] == [(0, EVENT_ID)]
         assert 6 in replica.recommendations(600)[1]
         assert replica.ready()
-        # This bundle knows of no topic: serving it needs a look at the topic, so the old model goes on.
-        crown(postgres_database, make_bundle(tmp_path, "v2").manifest)
+        # The data of this bundle end earlier: serving it needs a look at the topic, so the other model goes on.
+        crown(postgres_database, make_bundle(tmp_path, "v2", topic_id=topic_id, offsets={0: 0}).manifest)
         refused = replica.reload()
         assert (refused.status_code, "Kafka" in refused.json()["detail"]) == (503, True)
         assert replica.version() == "v1"
