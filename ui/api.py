@@ -1,10 +1,14 @@
-"""The one client of this process, made from the environment when the first page asks for it."""
+"""The one client of this process, made when the first page asks for it, and what several pages ask it."""
 
 import streamlit as st
 
+from services.contracts.rest import History
 from ui import metrics
 from ui.client import RecommenderClient
+from ui.errors import ApiError
+from ui.session import Session
 from ui.settings import UiSettings
+from ui.words import failed
 
 
 @st.cache_resource(show_spinner=False)
@@ -17,6 +21,18 @@ def client() -> RecommenderClient:
     settings = UiSettings()
     metrics.serve(settings.metrics_host, settings.ui_metrics_port)
     return RecommenderClient(str(settings.inference_url), settings.ui_timeout_seconds)
+
+
+def what_they_said(now: Session) -> History | None:
+    """Return what the viewer said; None, and a sentence on the page, while the service does not tell.
+
+    Lists and films can be shown without it.
+    """
+    try:
+        return now.history(client())
+    except ApiError as error:
+        st.warning(failed("What you said", error), icon=":material/cloud_off:")
+        return None
 
 
 @st.cache_data(ttl=600, show_spinner=False)

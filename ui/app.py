@@ -5,11 +5,13 @@ from pathlib import Path
 
 import streamlit as st
 from pydantic import ValidationError
+from streamlit.navigation.page import Page
 
-from ui import session, viewer
+from ui import address, session, viewer
 from ui.api import client
 from ui.errors import ApiError, ServiceDownError
-from ui.style import CSS
+from ui.markdown import plain
+from ui.style import CLOSE_DRAWER, CSS
 
 log = logging.getLogger("ui")
 EXAMPLES = (1, 42, 100, 250)  # ids that every MovieLens data set has
@@ -26,15 +28,15 @@ def main() -> None:
         names = ", ".join(str(e["loc"][0]).upper() for e in error.errors())
         st.error(f"The page is not set up: check {names} in the environment.", icon=":material/settings:")
         return
-    page = st.navigation(
-        [
-            st.Page("screens/for_you.py", title="For you", icon=":material/recommend:", default=True),
-            st.Page("screens/search.py", title="Search", icon=":material/search:"),
-            st.Page("screens/history.py", title="History", icon=":material/history:"),
-            st.Page("screens/film.py", title="Film", icon=":material/movie:", visibility="hidden"),
-        ],
-        position="top",
-    )
+    pages = [
+        st.Page("screens/for_you.py", title="For you", icon=":material/recommend:", default=True),
+        st.Page("screens/search.py", title="Search", icon=":material/search:"),
+        st.Page("screens/history.py", title="History", icon=":material/history:"),
+    ]
+    film = st.Page("screens/film.py", title="Film", icon=":material/movie:", visibility="hidden")
+    page = st.navigation([*pages, film], position="hidden")
+    session.follow_address(page.url_path)
+    _links(pages)
     with st.sidebar:
         _viewer()
     _problem()
@@ -43,6 +45,13 @@ def main() -> None:
     except ApiError as error:
         log.warning("%s: %s", type(error).__name__, error)
         _explain(error)
+
+
+def _links(pages: list[Page]) -> None:
+    """Draw the links to the pages. Streamlit's own would drop the viewer from the address: two steps for Back."""
+    with st.container(horizontal=True, key="pages", gap="small"):
+        for page in pages:
+            st.page_link(page, query_params={address.VIEWER: str(session.current().viewer)})
 
 
 def _viewer() -> None:
@@ -58,17 +67,23 @@ def _viewer() -> None:
         for example in EXAMPLES:
             st.button(str(example), key=f"viewer-{example}", on_click=_become, args=(str(example),))
     with st.form("viewer-form", border=False):
-        text = st.text_input("Viewer's id", key="viewer-id", placeholder="e.g. 42")
-        if st.form_submit_button("Watch as this viewer", width="stretch"):
-            _become(text)
-            if viewer.parse_id(text):
-                st.rerun()
+        st.text_input("Viewer's id", key="viewer-id", placeholder="e.g. 42")
+        st.form_submit_button("Watch as this viewer", width="stretch", on_click=_become_typed)
+    if now.choices:
+        st.html(f"<script>{CLOSE_DRAWER} // {now.choices}</script>", unsafe_allow_javascript=True)
+
+
+def _become_typed() -> None:
+    _become(st.session_state["viewer-id"])
 
 
 def _become(text: str) -> None:
-    chosen = viewer.parse_id(text)
+    """Let the viewer whose id is written in ``text`` watch, or say what is wrong with it."""
+    chosen = viewer.parse(text)
+    now = session.current()
     if chosen is None:
-        session.current().problem = "A viewer's id is a whole number from 1."
+        now.problem = viewer.NOT_AN_ID
+        now.choices += 1
     else:
         session.become(chosen)
 
@@ -82,9 +97,9 @@ def _problem() -> None:
 
 def _explain(error: ApiError) -> None:
     if isinstance(error, ServiceDownError):
-        st.warning(f"**One moment, please.** {error}", icon=":material/cloud_off:")
+        st.warning(f"**One moment, please.** {plain(str(error))}", icon=":material/cloud_off:")
     else:
-        st.error(str(error), icon=":material/error:")
+        st.error(plain(str(error)), icon=":material/error:")
     st.button("Try again", key="retry", icon=":material/refresh:")
 
 

@@ -7,23 +7,30 @@ import streamlit as st
 
 from services.contracts.events import Action
 from services.contracts.ids import ItemId
-from services.contracts.rest import Item, ScoredItem
-from ui import session
-from ui.feedback import UNDO, give
+from services.contracts.rest import HistoryEntry, Item, ScoredItem
+from ui import address, session
+from ui.feedback import give
 from ui.posters import bar_percent, poster
+from ui.undo import WITHDRAW
 
 COLUMNS = 6
 MIN_COLUMN_PIXELS = 158
 """Two columns on a telephone."""
 FILM_PAGE = "screens/film.py"
+LABELS = {
+    Action.LIKE: ("Like", "Liked", "thumb_up"),
+    Action.DISLIKE: ("Not for me", "Not for you", "thumb_down"),
+    Action.WATCH: ("Seen it", "Seen", "visibility"),
+}
+"""For each button what it says while it is off and while it is on, and its icon."""
 
 
-def grid(films: Sequence[Item], opinions: Mapping[ItemId, int], *, request_id: UUID | None, ranked: bool) -> None:
+def grid(films: Sequence[Item], said: Mapping[ItemId, HistoryEntry], *, request_id: UUID | None, ranked: bool) -> None:
     """Draw one card per film, with a link to the film's page.
 
     Args:
         films: in the order to show; bars are drawn for those with scores.
-        opinions: +1 or -1 for films that the viewer likes or dislikes.
+        said: what the viewer said about films.
         request_id: of the list, to go with the feedback.
         ranked: whether to number the cards.
     """
@@ -32,19 +39,25 @@ def grid(films: Sequence[Item], opinions: Mapping[ItemId, int], *, request_id: U
         for rank, film in enumerate(films, 1):
             bar = bar_percent(film.score, best) if isinstance(film, ScoredItem) else None
             with cells.cell(), st.container(key=f"card-{film.id}"):
-                card(film, opinions.get(film.id, 0), rank=rank if ranked else None, bar=bar, request_id=request_id)
+                card(film, said.get(film.id), rank=rank if ranked else None, bar=bar, request_id=request_id)
                 _link(film)
 
 
 def card(
-    film: Item, opinion: int, *, rank: int | None = None, bar: int | None = None, request_id: UUID | None = None
+    film: Item,
+    said: HistoryEntry | None,
+    *,
+    rank: int | None = None,
+    bar: int | None = None,
+    request_id: UUID | None = None,
 ) -> None:
     """Draw a film's poster and its buttons; `ui.posters.poster` explains ``rank`` and ``bar``."""
+    opinion = (said.opinion if said else None) or 0
     st.html(poster(film, rank=rank, bar=bar))
     with st.container(horizontal=True, key=f"buttons-{film.id}"):
-        _button(film, Action.LIKE, "Like", "thumb_up", on=opinion > 0, request_id=request_id)
-        _button(film, Action.DISLIKE, "Not for me", "thumb_down", on=opinion < 0, request_id=request_id)
-        _button(film, Action.WATCH, "Seen it", "visibility", on=False, request_id=request_id)
+        _button(film, Action.LIKE, on=opinion > 0, request_id=request_id)
+        _button(film, Action.DISLIKE, on=opinion < 0, request_id=request_id)
+        _button(film, Action.WATCH, on=bool(said and said.watched), request_id=request_id)
 
 
 def _link(film: Item) -> None:
@@ -54,20 +67,22 @@ def _link(film: Item) -> None:
         FILM_PAGE,
         label="More like this",
         icon=":material/movie:",
-        query_params={"item": str(film.id), "viewer": str(now.viewer)},
+        query_params={address.FILM: str(film.id), address.VIEWER: str(now.viewer)},
     )
 
 
-def _button(film: Item, action: Action, label: str, icon: str, *, on: bool, request_id: UUID | None) -> None:
+def _button(film: Item, action: Action, *, on: bool, request_id: UUID | None) -> None:
     """Draw a button that gives the feedback or, when it is ``on``, takes it back."""
     like = action is Action.LIKE
+    off_label, on_label, icon = LABELS[action]
+    label = on_label if on else off_label
     st.button(
-        "Liked" if like and on else label,
+        label,
         key=f"{action.value}-{film.id}",
         icon=f":material/{icon}:",
         type="primary" if on else "secondary",
-        help=None if like else label,
+        help=None if like else f"{label} (click to take it back)" if on else label,
         width="stretch" if like else "content",
         on_click=give,
-        args=(UNDO[action] if on else action, film, request_id),
+        args=(WITHDRAW[action] if on else action, film, request_id),
     )

@@ -63,3 +63,9 @@ h3 { font-size: 1.25rem !important; padding-top: 0 !important; }
 }
 </style>
 """
+
+CLOSE_DRAWER = """
+if (window.innerWidth <= 768) {
+  document.querySelector('[data-testid="stSidebar"] [data-testid="stSidebarCollapseButton"] button')?.click();
+}"""
+"""On a telephone the sidebar covers the page: closed by its own button, as by hand, after a choice."""

@@ -1,20 +1,22 @@
 """What the page says about a list, from the list's strategy and the viewer's history. Pure functions."""
 
 from services.contracts.rest import Basis, History, Strategy
+from ui.errors import ApiError
+from ui.markdown import plain
 
 
-def headline(strategy: Strategy, history: History) -> str:
-    """Return why the list looks as it does, in a few words."""
+def headline(strategy: Strategy, history: History | None) -> str:
+    """Return why the list looks as it does, in a few words; None: the history is not at hand."""
     if strategy in (Strategy.POPULAR, Strategy.POPULAR_FALLBACK):
         return "Popular now"
-    return f"Because of {reasons(history)}"
+    return f"Because of {reasons(history) if history else 'what you said'}"
 
 
-def detail(strategy: Strategy, history: History) -> str:
+def detail(strategy: Strategy, history: History | None) -> str:
     """Return one sentence more than `headline`."""
     if strategy is Strategy.POPULAR_FALLBACK:
         return "What most viewers like. The films that you like are new to us; after the next training they count."
-    if strategy is Strategy.POPULAR and history.total:
+    if strategy is Strategy.POPULAR and history and history.total:
         return "What most viewers like, without what you have judged or seen. Like a film to make this list yours."
     if strategy is Strategy.POPULAR:
         return "What most viewers like. Like a film or two, and this list becomes yours."
@@ -32,6 +34,11 @@ def near(basis: Basis) -> tuple[str, str]:
     return "Popular now", "The latest training knows neither this film nor its genres."
 
 
+def failed(what: str, error: ApiError) -> str:
+    """Return the sentence for a part of a page that cannot be shown while the rest can."""
+    return f"{what} cannot be shown now. {plain(str(error))}"
+
+
 def reasons(history: History) -> str:
     """Return what the viewer said, counted; of a longer history than is at hand, only how long it is.
 
@@ -42,7 +49,7 @@ def reasons(history: History) -> str:
     counts = {
         "like": sum(entry.opinion == 1 for entry in history.entries),
         "dislike": sum(entry.opinion == -1 for entry in history.entries),
-        "rating": sum(entry.rating is not None for entry in history.entries),
+        "rating": sum(bool(entry.rating) for entry in history.entries),
         "film seen": sum(bool(entry.watched) for entry in history.entries),
     }
     parts = [f"{count} {_plural(name, count)}" for name, count in counts.items() if count]

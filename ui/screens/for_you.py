@@ -4,40 +4,66 @@ import time
 
 import streamlit as st
 
-from ui import feedback, session
-from ui.api import client, popular_genres
+from ui import address, feedback, session
+from ui.api import client, popular_genres, what_they_said
 from ui.cards import grid
+from ui.errors import ApiError
 from ui.session import Session, Shown
 from ui.settings import UiSettings
 from ui.words import detail, headline
 
 MAX_GENRES = 12
+_KEY = "genre"
 
 
 def main() -> None:
     """Draw the page."""
     now = session.current()
-    heading = st.container()
-    genre = st.pills("Taste", popular_genres()[:MAX_GENRES], key="genre", label_visibility="collapsed", wrap=False)
-    shown = _list(now, UiSettings().ui_list_size, genre)
-    recommendations, history = shown.recommendations, now.history(client())
+    heading, tastes = st.container(), st.container()
+    genre = address.given(address.GENRE)
+    try:
+        shown = _list(now, UiSettings().ui_list_size, genre)
+    except ApiError:
+        with tastes:
+            _tastes("")
+        raise
+    with tastes:
+        _tastes(genre)
+    history, recommendations = what_they_said(now), shown.recommendations
     with heading:
         st.title(headline(recommendations.strategy, history), anchor=False)
         st.caption(detail(recommendations.strategy, history))
     feedback.undo_bar()
     if recommendations.items:
-        opinions = now.opinions(client())
-        grid(recommendations.items, opinions, request_id=recommendations.request_id, ranked=True)
+        said = {entry.item.id: entry for entry in history.entries} if history else {}
+        grid(recommendations.items, said, request_id=recommendations.request_id, ranked=True)
     else:
         st.info("Nothing left to recommend here. Try another taste.", icon=":material/check_circle:")
     _footer(shown)
 
 
-def _list(now: Session, k: int, genre: str | None) -> Shown:
+def _tastes(genre: str) -> None:
+    """Draw the tastes to choose from, with the one of the address; without the list of them, that one alone."""
+    try:
+        offered = popular_genres()[:MAX_GENRES]
+    except ApiError:
+        offered = []
+    if genre and genre not in offered:
+        offered = [*offered, genre]
+    st.session_state[_KEY] = genre or None
+    if offered:
+        st.pills("Taste", offered, key=_KEY, label_visibility="collapsed", wrap=False, on_change=_choose)
+
+
+def _choose() -> None:
+    address.choose(address.GENRE, st.session_state[_KEY])
+
+
+def _list(now: Session, k: int, genre: str) -> Shown:
     key = (now.revision, genre, k)
     if key not in now.shown:
         started = time.perf_counter()
-        recommendations = client().recommendations(now.viewer, k, genre)
+        recommendations = client().recommendations(now.viewer, k, genre or None)
         now.shown[key] = Shown(recommendations, (time.perf_counter() - started) * 1000)
     return now.shown[key]
 

@@ -1,28 +1,35 @@
-"""What the viewer said, latest first; likes and dislikes can be taken back."""
+"""What the viewer said, latest first; each signal can be taken back by itself."""
 
 import streamlit as st
 
 from services.contracts.events import Action
 from services.contracts.rest import HistoryEntry
-from ui import feedback, session
+from ui import address, feedback, session
 from ui.api import client
+from ui.markdown import escaped
 
-OPINION_OF = {1: Action.LIKE, -1: Action.DISLIKE}
+ROWS = 200
 
 
 def main() -> None:
     """Draw the page."""
     now = session.current()
     st.title("History", anchor=False)
-    history = now.history(client())
     feedback.undo_bar()
+    history = now.history(client())
     if not history.entries:
         st.info("Nothing yet. What you like, rate or have seen shows up here.", icon=":material/history:")
-        st.page_link("screens/for_you.py", label="To your list", icon=":material/recommend:")
+        st.page_link(
+            "screens/for_you.py",
+            label="To your list",
+            icon=":material/recommend:",
+            query_params={address.VIEWER: str(now.viewer)},
+        )
         return
-    more = f", the latest {len(history.entries)} of them here" if history.total > len(history.entries) else ""
+    entries = history.entries[:ROWS]
+    more = f", the latest {len(entries)} of them here" if history.total > len(entries) else ""
     st.caption(f"{history.total:,} {'film' if history.total == 1 else 'films'}{more}")
-    for entry in history.entries:
+    for entry in entries:
         _row(entry)
 
 
@@ -31,18 +38,26 @@ def _row(entry: HistoryEntry) -> None:
     with st.container(horizontal=True, vertical_alignment="center", border=True, key=f"row-{film.id}"):
         year = f" ({film.year})" if film.year else ""
         st.markdown(
-            f"**{feedback.escaped(film.title)}**{year}  \n"
-            f"{said(entry)} :gray[· {entry.updated_at:%d %b %Y, %H:%M} UTC]",
+            f"**{escaped(film.title)}**{year}  \n{said(entry)} :gray[· {entry.updated_at:%d %b %Y, %H:%M} UTC]",
             width="stretch",
         )
         if entry.opinion:
-            st.button(
-                "Undo",
-                key=f"undo-{film.id}",
-                icon=":material/undo:",
-                on_click=feedback.give,
-                args=(feedback.UNDO[OPINION_OF[entry.opinion]], film, None),
-            )
+            action, what = (Action.UNLIKE, "like") if entry.opinion > 0 else (Action.UNDISLIKE, "dislike")
+            _take_back("undo", what, action, entry)
+        if entry.rating:
+            _take_back("unrate", "stars", Action.UNRATE, entry)
+        if entry.watched:
+            _take_back("unwatch", "seen", Action.UNWATCH, entry)
+
+
+def _take_back(key: str, what: str, action: Action, entry: HistoryEntry) -> None:
+    st.button(
+        f"Undo {what}",
+        key=f"{key}-{entry.item.id}",
+        icon=":material/undo:",
+        on_click=feedback.give,
+        args=(action, entry.item, None),
+    )
 
 
 def said(entry: HistoryEntry) -> str:
@@ -50,7 +65,7 @@ def said(entry: HistoryEntry) -> str:
     parts = []
     if entry.opinion:
         parts.append(":material/thumb_up: liked" if entry.opinion > 0 else ":material/thumb_down: not for you")
-    if entry.rating is not None:
+    if entry.rating:
         parts.append(f":material/star: {entry.rating:g}")
     if entry.watched:
         parts.append(":material/visibility: seen")

@@ -92,6 +92,8 @@ class FakeState:
     """Answers to the next requests, in order, instead of the real ones."""
     basis: Basis = Basis.SAME_VIEWERS
     """Of similar lists."""
+    refuse_genres: bool = False
+    """Whether a genre that no film has is a 422, as in the service."""
     away: set[str] = field(default_factory=set)
     """Ends of paths, such as ``/history``, that answer 503."""
 
@@ -132,8 +134,11 @@ def make_app(state: FakeState) -> FastAPI:
             return _reply(unavailable("PostgreSQL does not answer."))
         return _reply(state.failing.pop(0)) if state.failing else await call_next(request)
 
-    @app.get("/v1/users/{user_id}/recommendations")
-    def recommendations(user_id: int, k: int = 10, genre: str | None = None) -> Recommendations:
+    @app.get("/v1/users/{user_id}/recommendations", response_model=None)
+    def recommendations(user_id: int, k: int = 10, genre: str | None = None) -> Response | BaseModel:
+        if state.refuse_genres and genre and not any(genre in film.genres for film in FILMS):
+            error = FieldError(field="genre", message=f"there is no genre {genre!r}")
+            return _reply(_problem(422, "Unprocessable Entity", "1 error", error))
         signals = state.signals(UserId(user_id))
         liked = {g for i, s in signals.items() if s.get(Signal.OPINION) == 1 for g in BY_ID[i].genres}
         left = [f for f in FILMS if not any(signals.get(f.id, {}).values()) and (genre is None or genre in f.genres)]
@@ -173,7 +178,7 @@ def make_app(state: FakeState) -> FastAPI:
             HistoryEntry(
                 item=BY_ID[item_id],
                 opinion=int(values[Signal.OPINION]) if Signal.OPINION in values else None,
-                rating=values.get(Signal.RATING),
+                rating=values.get(Signal.RATING) or None,
                 watched=bool(values[Signal.WATCHED]) if Signal.WATCHED in values else None,
                 updated_at=NOW,
             )

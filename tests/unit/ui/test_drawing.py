@@ -4,9 +4,10 @@ import doctest
 
 import pytest
 
-import ui.feedback
+import ui.address
+import ui.markdown
 import ui.posters
-import ui.viewer
+import ui.undo
 from services.contracts.ids import ItemId, UserId
 from services.contracts.rest import History, HistoryEntry, Item, Strategy
 from tests.unit.ui.fake_api import NOW
@@ -17,7 +18,7 @@ from ui.words import detail, headline, reasons
 FILM = Item(id=ItemId(7), title="Alien", year=1979, genres=["Action", "Horror", "Sci-Fi"])
 
 
-@pytest.mark.parametrize("module", [ui.posters, ui.viewer, ui.feedback])
+@pytest.mark.parametrize("module", [ui.posters, ui.address, ui.markdown, ui.undo])
 def test_the_examples_in_the_docstrings_hold(module: object) -> None:
     result = doctest.testmod(module)  # type: ignore[arg-type]
     assert result.attempted > 0

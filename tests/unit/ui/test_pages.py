@@ -1,12 +1,14 @@
 """The pages in Streamlit's AppTest: what they draw, what they send, and how they fail."""
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from services.contracts.events import Action
-from services.contracts.rest import Basis, FieldError, Problem
+from services.contracts.events import Action, EventIn
+from services.contracts.ids import ItemId, UserId
+from services.contracts.rest import Basis, FieldError, History, Problem
 from tests.unit.ui.conftest import FakeService
 from tests.unit.ui.fake_api import FILMS, unavailable
 from ui.client import EVENT_ATTEMPTS
@@ -84,11 +86,146 @@ def test_undo_withdraws_the_like_with_the_same_request_id_and_the_film_is_back(
     assert app.title[0].value == "Popular now"
 
 
-def test_what_cannot_be_undone_offers_no_undo(app: AppTest) -> None:
+def test_having_seen_a_film_is_undone_too(app: AppTest, service: FakeService) -> None:
     app.run()
+    before = films(app)
     press(app, "watch-3")
     assert "You have seen" in page_text(app)
+    press(app, "undo")
+    assert [event.action for event in service.state.events] == [Action.WATCH, Action.UNWATCH]
+    assert films(app) == before
+
+
+def said(service: FakeService) -> list[tuple[int, Action, float | None]]:
+    return [(event.item_id, event.action, event.value) for event in service.state.events]
+
+
+def tell(service: FakeService, action: Action, item: int, value: float | None = None) -> None:
+    """What viewer 42 said before this visit."""
+    event = EventIn(event_id=uuid4(), user_id=UserId(42), item_id=ItemId(item), action=action, value=value)
+    service.state.events.append(event)
+
+
+def search(at: AppTest, title: str) -> AppTest:
+    at.query_params["query"] = title
+    return at.switch_page("screens/search.py").run()
+
+
+@pytest.mark.parametrize("reload", [False, True])
+def test_undo_brings_back_the_opinion_before(app: AppTest, service: FakeService, reload: bool) -> None:
+    tell(service, Action.DISLIKE, 9)
+    search(app.run(), "alien")
+    if reload:
+        app.run()
+    press(app, "like-9")
+    press(app, "undo")
+    assert said(service)[1:] == [(9, Action.LIKE, None), (9, Action.DISLIKE, None)]
+    press(app, "undo")
+    assert said(service)[-1] == (9, Action.LIKE, None), "an undo is undone too"
+
+
+def test_undo_of_a_withdrawal_brings_back_what_was_withdrawn(app: AppTest, service: FakeService) -> None:
+    for action, value in ((Action.LIKE, None), (Action.RATE, 3.5), (Action.WATCH, None)):
+        tell(service, action, 9, value)
+    app.run()
+    app.switch_page("screens/history.py").run()
+    for key in ("undo-9", "unrate-9", "unwatch-9"):
+        press(app, key)
+        press(app, "undo")
+    assert said(service)[3:] == [
+        (9, Action.UNLIKE, None),
+        (9, Action.LIKE, None),
+        (9, Action.UNRATE, None),
+        (9, Action.RATE, 3.5),
+        (9, Action.UNWATCH, None),
+        (9, Action.WATCH, None),
+    ]
+
+
+def test_a_second_opinion_is_undone_to_the_first_without_asking_the_service(app: AppTest, service: FakeService) -> None:
+    search(app.run(), "alien")
+    press(app, "dislike-9")
+    service.state.away = {"/history"}
+    press(app, "like-9")
+    press(app, "undo")
+    assert [action for _, action, _ in said(service)] == [Action.DISLIKE, Action.LIKE, Action.DISLIKE]
+
+
+def test_a_double_click_is_undone_as_one(app: AppTest, service: FakeService) -> None:
+    service.state.away = {"/history"}
+    app.run()
+    session = app.session_state["movierecs"]
+    session._history = (0, History(user_id=UserId(42), total=0, entries=[]))
+    press(app, "like-7")
+    undo = session.last.undo
+    again = session.undo_of(session.last.event)
+    assert undo == again == (Action.UNLIKE, None)
+
+
+def test_without_knowing_what_was_before_no_undo_is_offered(app: AppTest, service: FakeService) -> None:
+    service.state.away = {"/history"}
+    app.run()
+    press(app, "like-7")
+    assert "You like" in page_text(app)
     assert not [button for button in app.button if button.key == "undo"]
+
+
+def test_seen_it_shows_its_state_and_takes_it_back(app: AppTest, service: FakeService) -> None:
+    search(app.run(), "alien")
+    assert app.button(key="watch-9").label == "Seen it"
+    press(app, "watch-9")
+    assert app.button(key="watch-9").label == "Seen"
+    press(app, "watch-9")
+    assert app.button(key="watch-9").label == "Seen it"
+    assert [action for _, action, _ in said(service)] == [Action.WATCH, Action.UNWATCH]
+
+
+@pytest.mark.parametrize(
+    ("screen", "away", "shows", "says"),
+    [
+        ("for_you", {"/history"}, 12, "What you said cannot be shown"),
+        ("for_you", {"/popular"}, 12, None),
+        ("for_you", {"/recommendations"}, 0, "PostgreSQL does not answer."),
+        ("search", {"/history"}, 24, "What you said cannot be shown"),
+        ("search", {"/popular"}, 0, "PostgreSQL does not answer."),
+        ("film", {"/history"}, 13, "What you said cannot be shown"),
+        ("film", {"/similar"}, 1, "Films like this one cannot be shown"),
+        ("film", {"/history", "/similar", "/popular", "/recommendations"}, 1, "What you said cannot be shown"),
+        ("history", {"/popular", "/similar", "/recommendations"}, 0, None),
+    ],
+)
+def test_every_screen_shows_what_the_rest_of_the_service_gives(
+    app: AppTest, service: FakeService, *, screen: str, away: set[str], shows: int, says: str | None
+) -> None:
+    service.state.away = away
+    app.query_params["item"] = "9"
+    app.run()
+    if screen != "for_you":
+        app.switch_page(f"screens/{screen}.py").run()
+    assert not app.exception
+    assert len(films(app)) == shows
+    assert (says in page_text(app)) if says else not app.warning
+
+
+def test_a_search_that_fails_leaves_the_box_to_search_again(app: AppTest, service: FakeService) -> None:
+    app.run()
+    service.state.away = {"/items"}
+    search(app, "alien")
+    assert "PostgreSQL does not answer." in app.warning[0].value
+    service.state.away = set()
+    app.text_input(key="query").set_value("fargo").run()
+    assert films(app) == [3]
+
+
+def test_a_taste_that_is_refused_leaves_the_others_to_choose(app: AppTest, service: FakeService) -> None:
+    app.query_params["genre"] = "**No** :red[such]"
+    service.state.refuse_genres = True
+    app.run()
+    assert not app.exception
+    assert app.error[0].value == r"genre: there is no genre '\*\*No\*\* :red\[such\]'"
+    app.pills(key="genre").set_value("Musical").run()
+    assert films(app) == [film.id for film in FILMS if "Musical" in film.genres]
+    assert app.query_params["genre"] in ("Musical", ["Musical"])
 
 
 def test_one_look_is_one_impression(app: AppTest, service: FakeService) -> None:
