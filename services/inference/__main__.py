@@ -13,6 +13,7 @@ import uvicorn  # noqa: E402
 from services.common.telemetry import configure_logging  # noqa: E402
 from services.common.tracing import configure_tracing  # noqa: E402
 from services.inference.main import build  # noqa: E402
+from services.inference.server import server_config  # noqa: E402
 from services.inference.settings import InferenceSettings  # noqa: E402
 
 
@@ -24,15 +25,10 @@ def main() -> None:
     # uvicorn shuts down in order, then raises the signal once more for whoever was there before: an orderly end is 0.
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, lambda *_: sys.exit(0))
-    uvicorn.run(
-        build(settings),
-        host=settings.inference_host,
-        port=settings.inference_port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=10,
-    )
+    server = uvicorn.Server(server_config(build(settings), settings.inference_host, settings.inference_port))
+    server.run()
+    if not server.started:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from services.contracts.bundle import Manifest
 from services.contracts.rest import ADMIN_KEY_HEADER
 from services.inference.dependencies import Services
 from services.inference.main import build
+from services.inference.server import server_config
 from services.inference.settings import InferenceSettings
 from tests.support.bundles import GENRES
 
@@ -51,7 +52,7 @@ class Replica:
             impressions_topic=self.impressions_topic,
         )
         self.services = app.state.services
-        self._server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False))
+        self._server = uvicorn.Server(server_config(app, "127.0.0.1", 0))
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
         wait_until(lambda: self._server.started, "the server has started")
