@@ -3,10 +3,11 @@
 Each service composes its own settings class from these mixins; a secret has no working default.
 """
 
+import re
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -65,7 +66,33 @@ class LogSettings(Settings):
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
 
-class MetricsSettings(Settings):
+class DoorSettings(Settings):
+    """By which names a process may be asked over HTTP."""
+
+    allowed_hosts: str = Field(
+        default="",
+        description="Our names in the header Host, comma-separated; loopback's and our address always are.",
+    )
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _names_alone(cls, value: str) -> str:
+        for name in _split(value):
+            if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9a-fA-F:]+", name):
+                raise ValueError(f"{name!r} is not a host's name: no scheme, port, path or wildcard")
+        return value
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """The names given."""
+        return frozenset(_split(self.allowed_hosts))
+
+
+def _split(value: str) -> list[str]:
+    return [name.strip() for name in value.split(",") if name.strip()]
+
+
+class MetricsSettings(DoorSettings):
     """Where a process without an API of its own shows its metrics."""
 
     metrics_host: str = Field(default="127.0.0.1", description="The address of /metrics and /health; 0.0.0.0: all.")

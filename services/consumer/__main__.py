@@ -67,7 +67,7 @@ def main() -> int:
 def _run(settings: ConsumerSettings) -> int:
     metrics, heartbeat = Metrics(), Heartbeat()
     if settings.consumer_metrics_port:
-        serve(metrics.registry, heartbeat, settings.metrics_host, settings.consumer_metrics_port)
+        serve(metrics.registry, heartbeat, settings.metrics_host, settings.consumer_metrics_port, settings.host_names)
     service = Service(settings, metrics, heartbeat)
     service.stop_on_signals()
     service.run()

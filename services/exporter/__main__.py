@@ -24,7 +24,7 @@ def main() -> NoReturn:
     loop = make_loop(settings, REGISTRY)
     # A turn may wait for every store once, and three times for ClickHouse's answers.
     heartbeat = Heartbeat(at_most_seconds=settings.exporter_interval_seconds + 4 * QUERY_SECONDS)
-    server = serve(REGISTRY, heartbeat, settings.metrics_host, settings.exporter_port)
+    server = serve(REGISTRY, heartbeat, settings.metrics_host, settings.exporter_port, settings.host_names)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     log.info("reading the stores", extra={"port": server.server_port})
     loop.run(heartbeat)

@@ -9,8 +9,10 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from fastapi import FastAPI, Request, Response
 from fastapi.telemetry import TelemetryConfig
 
+from services.common.doors import Doors
 from services.inference import openapi, problems
 from services.inference.dependencies import Services
+from services.inference.front_door import FrontDoor
 from services.inference.problems import ProblemError
 from services.inference.request_context import RequestContext, request_id_of
 from services.inference.routes import events, health, items, models, users
@@ -23,7 +25,7 @@ _NO_SECOND_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "lo
 """FastAPI's own, which would tell everything twice, with query strings; `RequestContext` does it for all requests."""
 
 
-def create_app(services: Services, running: AbstractAsyncContextManager[None]) -> FastAPI:
+def create_app(services: Services, running: AbstractAsyncContextManager[None], doors: Doors) -> FastAPI:
     """Return the application; ``running`` starts and stops what works in the background."""
 
     @asynccontextmanager
@@ -32,7 +34,12 @@ def create_app(services: Services, running: AbstractAsyncContextManager[None]) -
             yield
 
     app = FastAPI(
-        title="MovieRecs", version="1", description=DESCRIPTION, lifespan=lifespan, telemetry=_NO_SECOND_TELEMETRY
+        title="MovieRecs",
+        version="1",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        telemetry=_NO_SECOND_TELEMETRY,
+        redirect_slashes=False,
     )
     app.state.services = services
     for module in (users, items, events, models, health):
@@ -40,6 +47,7 @@ def create_app(services: Services, running: AbstractAsyncContextManager[None]) -
     problems.install(app)
     _install_absences(app)
     openapi.install(app)
+    app.add_middleware(FrontDoor, doors=doors)
     app.add_middleware(RequestContext, metrics=services.metrics, on_error=problems.internal_error)
     return app
 

@@ -1,7 +1,7 @@
 """What the routes are given: the service's parts, and the checks that several routes share."""
 
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Annotated
 
@@ -14,10 +14,12 @@ from services.inference.catalogue import Catalogue
 from services.inference.erasure import Erasure
 from services.inference.event_publisher import EventPublisher
 from services.inference.impression_publisher import ImpressionPublisher
+from services.inference.lanes import Lane
 from services.inference.live_history import LiveHistory
 from services.inference.metrics import Metrics
 from services.inference.model_store import ModelStore
 from services.inference.notices import Notices
+from services.inference.parameters import Integer
 from services.inference.problems import ProblemError
 from services.inference.serving import Serving
 from services.inference.topic_follower import TopicFollower
@@ -38,6 +40,10 @@ class Services:
     impressions: ImpressionPublisher
     erasure: Erasure
     admin_key: SecretStr
+    searches: Lane = field(default_factory=lambda: Lane("a search", at_once=6, waiting=32))
+    admin: Lane = field(default_factory=lambda: Lane("the admin routes", at_once=4, waiting=16))
+    """Erasure, export and reload, which may take minutes."""
+    bodies: Lane = field(default_factory=lambda: Lane("large bodies to be read", at_once=1, waiting=64))
 
 
 def _services(request: Request) -> Services:
@@ -46,10 +52,12 @@ def _services(request: Request) -> Services:
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
-K = Annotated[int, Query(ge=1, le=MAX_K, description="How many films at most.", examples=[DEFAULT_K])]
+K = Annotated[Integer, Query(ge=1, le=MAX_K, description="How many films at most.", examples=[DEFAULT_K])]
 Genre = Annotated[str | None, Query(max_length=64, description="Only films of this genre.", examples=["Comedy"])]
-UserIdPath = Annotated[int, Path(ge=1, le=PROBE_USER, description="The viewer's id.", examples=[42])]
-ItemIdPath = Annotated[int, Path(ge=1, le=MAX_ID, description="The film's id.", examples=[50])]
+UserIdPath = Annotated[
+    Integer, Path(ge=1, le=PROBE_USER, description=f"The viewer's id; {PROBE_USER} is the probe's.", examples=[42])
+]
+ItemIdPath = Annotated[Integer, Path(ge=1, le=MAX_ID, description="The film's id.", examples=[50])]
 
 
 def _viewer(user_id: UserIdPath, services: ServicesDep) -> UserId:

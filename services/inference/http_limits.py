@@ -108,6 +108,8 @@ class LimitedProtocol(HttpToolsProtocol):
         """Begin the request, if its head is within the limits."""
         if self._head_bytes > MAX_HEADER_BYTES:
             raise self._refused(*_HEAD_TOO_LARGE)
+        if self.url[:1] != b"/":  # a proxy's form, with a host of its own that nobody would look at
+            raise self._refused(HTTPStatus.BAD_REQUEST, "The request's target must be a path.")
         if len(self.headers) > MAX_HEADERS:
             raise self._refused(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"There are more than {MAX_HEADERS} headers."

@@ -10,6 +10,7 @@ from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTO
 from starlette.concurrency import run_in_threadpool
 
 from services.common import postgres
+from services.common.doors import Doors
 from services.contracts.topics import EVENTS_TOPIC, IMPRESSIONS_TOPIC
 from services.inference.app import create_app
 from services.inference.backfill import Backfill
@@ -87,4 +88,4 @@ def build(
         erasure=erasure,
         admin_key=settings.admin_api_key,
     )
-    return create_app(services, running())
+    return create_app(services, running(), Doors(settings.host_names))

@@ -15,6 +15,9 @@ from services.inference.request_context import request_id_of
 
 log = logging.getLogger(__name__)
 
+MAX_ERRORS = 20
+_SHOWN = 100
+
 
 class ProblemError(Exception):
     """Ends a request with a problem document."""
@@ -49,11 +52,28 @@ def invalid(field: str, message: str) -> ProblemError:
     return invalid_fields([FieldError(field=field, message=message)])
 
 
-def invalid_fields(errors: Sequence[FieldError]) -> ProblemError:
-    """Return the 422 that names each wrong field."""
+def invalid_fields(errors: Sequence[FieldError], uncounted: int = 0) -> ProblemError:
+    """Return the 422 that names the first `MAX_ERRORS` wrong fields and says how many more there are.
+
+    Args:
+        errors: at least one.
+        uncounted: how many more were found than ``errors`` holds.
+    """
     first = errors[0]
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, f"{first.field}: {first.message}{more}", errors=errors)
+    others = len(errors) - 1 + uncounted
+    more = f" (and {others} more)" if others else ""
+    return ProblemError(
+        HTTPStatus.UNPROCESSABLE_ENTITY, f"{first.field}: {first.message}{more}", errors=errors[:MAX_ERRORS]
+    )
+
+
+def shortened(text: str) -> str:
+    """Return what a client sent, for a message: not at a length of its choosing.
+
+    >>> len(shortened("x" * 10_000))
+    101
+    """
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def field_errors(errors: Sequence[Mapping[str, Any]]) -> list[FieldError]:
@@ -67,7 +87,7 @@ def field_errors(errors: Sequence[Mapping[str, Any]]) -> list[FieldError]:
         location = error["loc"]
         path = location[1:] if location and location[0] in {"body", "query", "path", "header"} else location
         message = str(error["msg"]).removeprefix("Value error, ")
-        result.append(FieldError(field=".".join(map(str, path)) or "body", message=message))
+        result.append(FieldError(field=shortened(".".join(map(str, path))) or "body", message=message))
     return result
 
 
@@ -106,11 +126,13 @@ def install(app: FastAPI) -> None:
     async def _http(request: Request, error: HTTPException) -> Response:
         status = HTTPStatus(error.status_code)
         if status is HTTPStatus.NOT_FOUND:
-            detail = f"There is no route {request.url.path}."
+            detail = f"There is no route {shortened(request.scope['path'])}."
         elif status is HTTPStatus.METHOD_NOT_ALLOWED:
             detail = f"{request.method} is not allowed here."
         else:
             detail = str(error.detail)
         response = respond(ProblemError(status, detail).problem(request_id_of(request)))
         response.headers.update(error.headers or {})
+        if response.headers.get("Allow") == "GET":
+            response.headers["Allow"] = "GET, HEAD"
         return response

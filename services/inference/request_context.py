@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
 from prometheus_client import Histogram
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -75,6 +75,9 @@ class RequestContext:
         with self._metrics.requests_in_flight.track_inprogress():
             try:
                 await self._app(scope, receive, send_with_id)
+            except ClientDisconnect:
+                log.debug("the client hung up", extra={"path": scope["path"]})
+                return  # nobody was refused or failed: no answer to count
             except Exception:
                 log.exception("unexpected error", extra={"path": scope["path"]})
                 if status:

@@ -4,10 +4,17 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr
 
-from services.common.settings import ClickHouseSettings, KafkaSettings, LogSettings, ModelSettings, PostgresSettings
+from services.common.settings import (
+    ClickHouseSettings,
+    DoorSettings,
+    KafkaSettings,
+    LogSettings,
+    ModelSettings,
+    PostgresSettings,
+)
 
 
-class InferenceSettings(KafkaSettings, ClickHouseSettings, PostgresSettings, ModelSettings, LogSettings):
+class InferenceSettings(KafkaSettings, ClickHouseSettings, PostgresSettings, ModelSettings, DoorSettings, LogSettings):
     """What one replica needs; read from the environment by `__main__`."""
 
     inference_host: str = Field(default="127.0.0.1", description="The address to listen on.")
@@ -22,3 +29,8 @@ class InferenceSettings(KafkaSettings, ClickHouseSettings, PostgresSettings, Mod
     def local_state_dir(self) -> Path:
         """The folder of `services.inference.local_state`."""
         return self.replica_state_dir or self.model_dir / "replica-state"
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """The names given, and the one it listens on; 0.0.0.0 is none."""
+        return super().host_names | ({self.inference_host} - {"0.0.0.0", "::"})  # noqa: S104

@@ -25,7 +25,7 @@ def main() -> NoReturn:
     metrics = Metrics()
     longest = settings.probe_interval_seconds + REQUESTS_IN_A_ROUND * settings.probe_timeout_seconds
     heartbeat = Heartbeat(at_most_seconds=longest)
-    server = serve(metrics.registry, heartbeat, settings.metrics_host, settings.probe_port)
+    server = serve(metrics.registry, heartbeat, settings.metrics_host, settings.probe_port, settings.host_names)
     # In the middle of a round too: the next process takes back what this one likes.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     apis = [HttpApi(url, settings.probe_timeout_seconds) for url in settings.inference_urls]

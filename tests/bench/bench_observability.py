@@ -47,7 +47,7 @@ class Api:
 
     def ready(self) -> bool:
         try:
-            return self._connect().ask(b"GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n") == b"200"
+            return self._connect().ask(b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n") == b"200"
         except OSError:
             return False
 
@@ -110,10 +110,10 @@ class _Connection:
 def _request(number: int) -> bytes:
     viewer = number % VIEWERS + 1
     if number % EVENTS_EVERY:
-        return f"GET /v1/users/{viewer}/recommendations?k=10 HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        return f"GET /v1/users/{viewer}/recommendations?k=10 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     body = f'{{"user_id": {viewer}, "item_id": {number % FILMS + 1}, "action": "like"}}'
     return (
-        "POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n{body}"
     ).encode()
 

@@ -2,20 +2,19 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 import pytest
 
 from services.common.kafka import admin, describe_topic, end_offsets
 from services.contracts.ids import PROBE_SOURCE, PROBE_USER
-from tests.support.bundles import make_bundle
-from tests.support.inference import ADMIN_KEY, Replica, crown, prepare_catalogue, wait_until
+from tests.support.inference import ADMIN_KEY, Replica, assert_problem, one_replica
 from tests.support.services import KafkaServer, PostgresServer
 
 LIKE = {"user_id": 1, "item_id": 1, "action": "like"}
 FAR = (
     datetime.now(timezone.utc) + timedelta(days=1)
 ).isoformat()  # counted from the import, which may lie minutes back
+JSON = {"Content-Type": "application/json"}
 SAME_ID = "7b0a2f0e-8f6b-4d38-9d6b-1d5f2f6a0c11"
 
 
@@ -23,20 +22,8 @@ SAME_ID = "7b0a2f0e-8f6b-4d38-9d6b-1d5f2f6a0c11"
 def replica(
     kafka: KafkaServer, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Replica]:
-    folder = tmp_path_factory.mktemp("models")
-    name = postgres.create_database()
-    prepare_catalogue(postgres.dsn(name))
-    events, impressions = kafka.create_topic(partitions=1), kafka.create_topic(partitions=1)
-    crown(postgres.dsn(name), make_bundle(folder).manifest)
-    replica = Replica(
-        kafka.bootstrap, postgres.dsn(name), "http://default:@127.0.0.1:9/default", folder, events, impressions
-    ).start()
-    try:
-        wait_until(replica.ready, "the replica is ready")
+    with one_replica(kafka, postgres, tmp_path_factory.mktemp("models")) as replica:
         yield replica
-    finally:
-        replica.stop()
-        postgres.drop_database(name)
 
 
 @pytest.fixture
@@ -48,16 +35,6 @@ def nothing_published(replica: Replica) -> Iterator[None]:
     before = head()
     yield
     assert head() == before
-
-
-def assert_problem(answer: Any, status: int, *fields: str) -> None:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    problem = answer.json()
-    assert problem["status"] == status
-    assert problem["request_id"] == answer.headers["X-Request-Id"]
-    assert tuple(error["field"] for error in problem["errors"]) == fields
-    assert "Traceback" not in answer.text
 
 
 def changed(**fields: object) -> dict[str, object]:
@@ -111,11 +88,12 @@ def test_one_bad_event_is_named_alone_and_in_a_batch(replica: Replica, event: di
         (b'{"events": {}}', "events"),
         (b'{"events": [1]}', "events.0"),
         (b'{"events": [], "more": 1}', "events"),
+        (b'{"user_id": 1, "user_id": 2, "item_id": 1, "action": "like"}', "user_id"),
     ],
 )
 @pytest.mark.usefixtures("nothing_published")
 def test_a_malformed_body(replica: Replica, body: bytes, field: str) -> None:
-    answer = replica.client.post("/v1/events", content=body)
+    answer = replica.client.post("/v1/events", content=body, headers=JSON)
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["errors"][0]["field"] == field
@@ -124,7 +102,7 @@ def test_a_malformed_body(replica: Replica, body: bytes, field: str) -> None:
 @pytest.mark.usefixtures("nothing_published")
 def test_too_many_events_too_many_bytes_and_one_id_twice(replica: Replica) -> None:
     assert_problem(replica.post(*[LIKE] * 1001), 422, "events")
-    assert_problem(replica.client.post("/v1/events", content=b" " * (1 << 20) + b"{}"), 413, "body")
+    assert_problem(replica.client.post("/v1/events", content=b" " * (1 << 20) + b"{}", headers=JSON), 413, "body")
     twice = LIKE | {"event_id": SAME_ID}
     assert_problem(replica.post(twice, LIKE, twice), 422, "events.2.event_id")
 
@@ -176,6 +154,21 @@ def test_a_thousand_events_are_not_too_many(replica: Replica) -> None:
         ("/v1/items?query=%20", "query"),
         ("/v1/items?query=a%00b", "query"),
         ("/v1/items/0/similar", "item_id"),
+        ("/v1/items/4_2", "item_id"),
+        ("/v1/items/1.0/similar", "item_id"),
+        (f"/v1/items/{2**53 - 1}", "item_id"),
+        (f"/v1/users/{2**53}/history", "user_id"),
+        ("/v1/users/+42/history", "user_id"),
+        ("/v1/users/7/recommendations?k=1_0", "k"),
+        ("/v1/users/7/recommendations?k=5&k=6", "k"),
+        ("/v1/users/7/recommendations?limit=5", "limit"),
+        ("/v1/users/7/history?limit=1_0", "limit"),
+        ("/v1/items/popular?recent=1", "recent"),
+        ("/v1/items/popular?recent=True", "recent"),
+        ("/v1/items?query=a&query=b", "query"),
+        ("/v1/items?query=%FF", "query"),
+        ("/v1/models/current?x=1", "x"),
+        ("/health/ready?x=1", "x"),
     ],
 )
 def test_bad_parameters(replica: Replica, path: str, field: str) -> None:

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from services.inference.dependencies import Services
 from services.inference.main import build
 from services.inference.server import server_config
 from services.inference.settings import InferenceSettings
-from tests.support.bundles import GENRES
+from tests.support.bundles import GENRES, make_bundle
+from tests.support.services import KafkaServer, PostgresServer
 
 ADMIN_KEY = "a-key-for-these-tests"
 
@@ -82,6 +84,34 @@ class Replica:
         """The strategy and the films."""
         answer = self.client.get(f"/v1/users/{user}/recommendations", params={"k": k}).raise_for_status().json()
         return answer["strategy"], [item["id"] for item in answer["items"]]
+
+
+@contextmanager
+def one_replica(kafka: KafkaServer, postgres: PostgresServer, folder: Path) -> Iterator[Replica]:
+    """A ready replica with a catalogue, a model and topics of its own; ClickHouse is away."""
+    name = postgres.create_database()
+    prepare_catalogue(postgres.dsn(name))
+    events, impressions = kafka.create_topic(partitions=1), kafka.create_topic(partitions=1)
+    crown(postgres.dsn(name), make_bundle(folder).manifest)
+    nowhere = "http://default:@127.0.0.1:9/default"
+    replica = Replica(kafka.bootstrap, postgres.dsn(name), nowhere, folder, events, impressions).start()
+    try:
+        wait_until(replica.ready, "the replica is ready")
+        yield replica
+    finally:
+        replica.stop()
+        postgres.drop_database(name)
+
+
+def assert_problem(answer: httpx.Response, status: int, *fields: str) -> None:
+    """The answer is a problem document that names exactly these fields."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == status
+    assert problem["request_id"] == answer.headers["X-Request-Id"]
+    assert tuple(error["field"] for error in problem["errors"]) == fields
+    assert "Traceback" not in answer.text
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:

@@ -3,32 +3,29 @@
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from http import HTTPStatus
-from typing import Any
 
-import pydantic_core
 from fastapi import APIRouter, Request, status
-from pydantic import ValidationError
 
 from services.common import tracing
-from services.contracts.events import TOO_FAR_AHEAD, EventIn, from_json, is_too_far_ahead
+from services.contracts.events import TOO_FAR_AHEAD, EventIn, is_too_far_ahead
 from services.contracts.rest import (
     EventAccepted,
     EventsAccepted,
-    EventsIn,
     FieldError,
     Problem,
     PublishProblem,
     UnconfirmedEvent,
 )
 from services.inference.dependencies import Services, ServicesDep, refuse_erased
+from services.inference.event_body import read_events
 from services.inference.event_publisher import Published, QueueFullError
 from services.inference.openapi import EVENTS_BODY, problems
-from services.inference.problems import ProblemError, field_errors, invalid, invalid_fields
+from services.inference.parameters import StrictRoute
+from services.inference.problems import ProblemError, invalid_fields
 from services.inference.request_context import trace_of
 from services.inference.tracing import kafka_headers
 
-router = APIRouter(prefix="/v1/events", tags=["feedback"])
-MAX_BODY_BYTES = 1 << 20
+router = APIRouter(prefix="/v1/events", tags=["feedback"], route_class=StrictRoute)
 _RETRY_AFTER_SECONDS = 2
 
 
@@ -65,7 +62,7 @@ async def publish(request: Request, services: ServicesDep) -> EventsAccepted:
 
     The viewer's next list from this replica follows them already.
     """
-    events, prefix = parse(await _body(request))
+    events, prefix = await read_events(request, services.bodies)
     await _check(services, events, prefix)
     try:
         with tracing.span("publish", trace_of(request), kind="producer") as place:
@@ -92,40 +89,6 @@ async def publish(request: Request, services: ServicesDep) -> EventsAccepted:
     if len(accepted) < len(results):
         raise UnconfirmedError(results)
     return EventsAccepted(accepted=accepted)
-
-
-def parse(body: bytes) -> tuple[list[EventIn], str]:
-    """Return a body's events and what to put before a field's name: the body is one event, or {"events": […]}.
-
-    Raises:
-        ProblemError: 422 that names each wrong field.
-    """
-    try:
-        raw: Any = pydantic_core.from_json(body)
-    except ValueError as error:
-        raise invalid("body", f"is not JSON: {error}") from error
-    if not isinstance(raw, dict):
-        raise invalid("body", 'must be an object: one event, or {"events": [...]}')
-    try:
-        if "events" in raw:
-            return from_json(EventsIn, body, None).events, "events."
-        return [from_json(EventIn, body, None)], ""
-    except ValidationError as error:
-        raise invalid_fields(field_errors(error.errors(include_url=False, include_input=False))) from error
-
-
-async def _body(request: Request) -> bytes:
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise ProblemError(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"The body is larger than {MAX_BODY_BYTES} bytes; nothing was published.",
-                errors=[FieldError(field="body", message=f"is larger than {MAX_BODY_BYTES} bytes")],
-            )
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 async def _check(services: Services, events: Sequence[EventIn], prefix: str) -> None:

@@ -7,8 +7,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from services.contracts.rest import Liveness, Readiness
 from services.inference.dependencies import ServicesDep
+from services.inference.parameters import StrictRoute
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["operations"], route_class=StrictRoute)
 
 
 @router.get("/health/live")

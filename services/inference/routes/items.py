@@ -10,15 +10,16 @@ from services.contracts.ids import ItemId
 from services.contracts.rest import DEFAULT_K, Basis, FieldError, Item, ItemList, ItemSearch
 from services.inference.dependencies import Genre, ItemIdPath, K, Services, ServicesDep
 from services.inference.openapi import problems
+from services.inference.parameters import Boolean, StrictRoute
 from services.inference.problems import ProblemError, invalid
 from services.inference.recommender import popular, similar
 from services.inference.routes.genres import genre_index
 
-router = APIRouter(prefix="/v1/items", tags=["films"])
+router = APIRouter(prefix="/v1/items", tags=["films"], route_class=StrictRoute)
 
 
 @router.get("", responses=problems(HTTPStatus.SERVICE_UNAVAILABLE))
-def search(
+async def search(
     services: ServicesDep,
     query: Annotated[str, Query(min_length=1, max_length=200, description="Part of a title; typos are forgiven.")],
     k: K = DEFAULT_K,
@@ -28,7 +29,7 @@ def search(
         raise invalid("query", "is blank")
     if "\x00" in query:
         raise invalid("query", "has a NUL character")
-    return ItemSearch(items=services.catalogue.search(query, k))
+    return ItemSearch(items=await services.searches.run(services.catalogue.search, query, k))
 
 
 @router.get("/popular", responses=problems(HTTPStatus.SERVICE_UNAVAILABLE))
@@ -36,7 +37,7 @@ def popular_items(
     services: ServicesDep,
     k: K = DEFAULT_K,
     genre: Genre = None,
-    recent: Annotated[bool, Query(description="Count only likes of the last weeks of the model's data.")] = False,
+    recent: Annotated[Boolean, Query(description="Count only likes of the last weeks of the model's data.")] = False,
 ) -> ItemList:
     """Films that most viewers like; the score is how many do.
 

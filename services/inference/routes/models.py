@@ -9,10 +9,11 @@ from services.contracts.rest import ModelInfo, Reloaded
 from services.inference.dependencies import AdminOnly, ServicesDep
 from services.inference.model_store import NoChampionError
 from services.inference.openapi import problems
+from services.inference.parameters import StrictRoute
 from services.inference.problems import ProblemError
 from services.inference.topic_reader import ReplayError
 
-router = APIRouter(prefix="/v1/models", tags=["model"])
+router = APIRouter(prefix="/v1/models", tags=["model"], route_class=StrictRoute)
 
 
 @router.get("/current", responses=problems(HTTPStatus.SERVICE_UNAVAILABLE))
@@ -40,10 +41,10 @@ def current(services: ServicesDep) -> ModelInfo:
         HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE
     ),
 )
-def reload(services: ServicesDep) -> Reloaded:
+async def reload(services: ServicesDep) -> Reloaded:
     """Serve the registry's champion now; answers once it is served. Requests go on meanwhile, none fails."""
     try:
-        return services.store.reload()
+        return await services.admin.run(services.store.reload)
     except NoChampionError as error:
         raise ProblemError(HTTPStatus.CONFLICT, f"Nothing to serve: {error}.") from error
     except BundleError as error:

@@ -13,14 +13,16 @@ from services.contracts.ids import PROBE_USER, ItemId, UserId
 from services.contracts.impressions import Impression
 from services.contracts.rest import DEFAULT_K, DEFAULT_VARIANT, Erased, History, Recommendations, UserExport
 from services.inference.dependencies import RESERVED, AdminOnly, Genre, K, Services, ServicesDep, UserIdPath, Viewer
+from services.inference.front_door import is_head
 from services.inference.openapi import problems
+from services.inference.parameters import Integer, StrictRoute
 from services.inference.problems import invalid
 from services.inference.recommender import rank
 from services.inference.request_context import trace_of
 from services.inference.routes.genres import genre_index
 from services.inference.tracing import kafka_headers
 
-router = APIRouter(prefix="/v1/users", tags=["viewers"])
+router = APIRouter(prefix="/v1/users", tags=["viewers"], route_class=StrictRoute)
 _HISTORY_LIMIT = 1_000
 
 
@@ -45,7 +47,7 @@ def recommendations(
         strategy=taste.strategy,
         variant=DEFAULT_VARIANT,
     )
-    if user != PROBE_USER:  # whose lists nobody sees
+    if user != PROBE_USER and not is_head(request.scope):  # else nobody sees the list
         services.metrics.lists_served.labels(taste.strategy, DEFAULT_VARIANT).inc()
         _record(services, answer, request)
     return answer
@@ -70,7 +72,7 @@ def _record(services: Services, answer: Recommendations, request: Request) -> No
 def history(
     user: Viewer,
     services: ServicesDep,
-    limit: Annotated[int, Query(ge=1, le=_HISTORY_LIMIT, description="How many films at most.")] = 100,
+    limit: Annotated[Integer, Query(ge=1, le=_HISTORY_LIMIT, description="How many films at most.")] = 100,
 ) -> History:
     """What the viewer said about films, latest first: the model's data and everything since."""
     total, entries = services.serving.history(user, limit)
@@ -82,11 +84,11 @@ def history(
     dependencies=[AdminOnly],
     responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.SERVICE_UNAVAILABLE),
 )
-def erase(user_id: UserIdPath, services: ServicesDep) -> Erased:
+async def erase(user_id: UserIdPath, services: ServicesDep) -> Erased:
     """Erase the viewer everywhere and for ever; safe to repeat, which after a 503 is what to do."""
     if user_id == PROBE_USER:  # for ever would be the end of the probe
         raise invalid("user_id", RESERVED)
-    return services.erasure.erase(UserId(user_id))
+    return await services.admin.run(services.erasure.erase, UserId(user_id))
 
 
 @router.get(
@@ -94,6 +96,6 @@ def erase(user_id: UserIdPath, services: ServicesDep) -> Erased:
     dependencies=[AdminOnly],
     responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.GONE, HTTPStatus.SERVICE_UNAVAILABLE),
 )
-def export(user: Viewer, services: ServicesDep) -> UserExport:
+async def export(user: Viewer, services: ServicesDep) -> UserExport:
     """Everything that is stored about the viewer."""
-    return services.erasure.export(user)
+    return await services.admin.run(services.erasure.export, user)

@@ -1,0 +1,82 @@
+"""Whom an HTTP server listens to: requests that were addressed to it, and that no foreign page made a browser send.
+
+A page can make the browser of whoever opens it send requests to 127.0.0.1 and to private networks. It cannot choose the
+headers `Host`, `Origin` and `Sec-Fetch-*`: the first gives away a name that was pointed at our address (DNS rebinding),
+the others that the page is not ours. Programs send neither `Origin` nor `Sec-Fetch-Site`.
+"""
+
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import NamedTuple
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{1,5})?")
+_OURS = frozenset({"same-origin", "none"})
+"""`Sec-Fetch-Site` of our own pages, and of what the user typed or bookmarked."""
+_WATCHED = frozenset({b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest"})
+_REMEMBERED = 100
+
+
+class Refusal(NamedTuple):
+    """Why a request is not listened to; `header` is what gave it away."""
+
+    status: HTTPStatus
+    header: str
+    reason: str
+
+
+class Doors:
+    """Knows the names that the server goes by: loopback, the configured ones, the address that a connection reached."""
+
+    def __init__(self, allowed_hosts: Iterable[str]) -> None:
+        self._names = LOOPBACK | {name.lower() for name in allowed_hosts}
+        self._accepted: set[tuple[bytes, str]] = set()
+
+    def refusal(
+        self, headers: Iterable[tuple[bytes, bytes]], reached: str, *, may_be_linked: bool = False
+    ) -> Refusal | None:
+        """Return why the request is refused, or None.
+
+        Args:
+            headers: names in lower case.
+            reached: the address at which the connection arrived. Whoever asks for an address and not for a name cannot
+                have been misled about the name, so it is always ours: probes and scrapers ask like that.
+            may_be_linked: other pages may lead their user here; they cannot read what is shown then.
+        """
+        given = [header for header in headers if header[0] in _WATCHED]
+        if len(given) == 1 and (given[0][1], reached) in self._accepted:
+            return None  # a program's request; nearly all are
+        values = {name: [v.decode("latin-1").lower() for n, v in given if n == name] for name in _WATCHED}
+        return (
+            self._wrong_host(values[b"host"], reached)
+            or _foreign_origin(values[b"origin"], values[b"host"][0])
+            or _foreign_page(values, may_be_linked)
+        )
+
+    def _wrong_host(self, values: list[str], reached: str) -> Refusal | None:
+        if len(values) != 1:
+            return Refusal(HTTPStatus.BAD_REQUEST, "Host", "is given twice" if values else "is missing")
+        parts = _HOST.fullmatch(values[0])
+        if parts is None:
+            return Refusal(HTTPStatus.BAD_REQUEST, "Host", "is neither a name nor an address")
+        name = parts[1] or parts[2]
+        if name not in self._names and name != reached:
+            return Refusal(HTTPStatus.MISDIRECTED_REQUEST, "Host", f"{name[:100]!r} is not a name of this server")
+        if len(self._accepted) < _REMEMBERED:
+            self._accepted.add((values[0].encode("latin-1"), reached))
+        return None
+
+
+def _foreign_origin(values: list[str], host: str) -> Refusal | None:
+    if all(value in {f"http://{host}", f"https://{host}"} for value in values):
+        return None
+    return Refusal(HTTPStatus.FORBIDDEN, "Origin", "is foreign: other pages may not send requests here")
+
+
+def _foreign_page(values: dict[bytes, list[str]], may_be_linked: bool) -> Refusal | None:
+    if all(value in _OURS for value in values[b"sec-fetch-site"]):
+        return None
+    if may_be_linked and values[b"sec-fetch-mode"] == ["navigate"] and values[b"sec-fetch-dest"] == ["document"]:
+        return None  # the user follows a link into a tab; no page loads it into itself
+    return Refusal(HTTPStatus.FORBIDDEN, "Sec-Fetch-Site", "is foreign: other pages may not send requests here")
