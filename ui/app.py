@@ -69,8 +69,8 @@ def _viewer() -> None:
     with st.form("viewer-form", border=False):
         st.text_input("Viewer's id", key="viewer-id", placeholder="e.g. 42")
         st.form_submit_button("Watch as this viewer", width="stretch", on_click=_become_typed)
-    if now.choices:
-        st.html(f"<script>{CLOSE_DRAWER} // {now.choices}</script>", unsafe_allow_javascript=True)
+    # A text of its own per choice: Streamlit runs it once for each, and once when the page is loaded.
+    st.html(f"<script>{CLOSE_DRAWER} // {now.choices}</script>", unsafe_allow_javascript=True)
 
 
 def _become_typed() -> None:

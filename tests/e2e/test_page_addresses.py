@@ -242,6 +242,7 @@ def test_the_drawer_of_a_telephone_closes_after_a_choice(telephone: Page, choice
     expect(sidebar).to_have_attribute("data-collapsed", "false")
     telephone.reload()
     settled(telephone)
+    expect(sidebar).to_have_attribute("data-collapsed", "true")
 
 
 ODD = {
