@@ -28,7 +28,12 @@ def dashboard() -> Dashboard:
             numbers(alerts_now(), targets_down(), dependencies_down(), nightly_age()),
             line(alerts(), targets(), dependencies()),
         ),
-        section("The nightly run", line(steps(), step_ages()), line(task_durations(), runs())),
+        section(
+            "The nightly run",
+            line(steps(), step_ages()),
+            line(task_durations(), runs()),
+            line(erasures(), erasures_wait()),
+        ),
         section("Airflow", line(heartbeats(), import_errors(), pool()), line(scheduler_loop(), executor())),
         section("The exporter", line(parts_age(), parts_time())),
         section("The processes", line(process.cpu(CHOSEN), process.memory(CHOSEN))),
@@ -145,6 +150,25 @@ def runs() -> timeseries.Panel:
         "Runs since the StatsD exporter's start, by DAG and state.",
         units.Short,
         over_time("sum by (dag_id, state) (airflow_dag_run_duration_seconds_count)", "{{dag_id}} {{state}}"),
+    )
+
+
+def erasures() -> timeseries.Panel:
+    return chart(
+        "How many erased viewers are still on disk?",
+        "In models, folders of runs or landed files; no list uses them. Falls to 0 every night.",
+        units.Short,
+        over_time(f"max ({m.ERASURES_PENDING.name})", "viewers"),
+    )
+
+
+def erasures_wait() -> timeseries.Panel:
+    return chart(
+        "How long has the oldest of them waited?",
+        "Since their erasure was asked for. More than a day and a half fires ErasurePending; empty when nobody waits.",
+        units.Seconds,
+        over_time(f"time() - min ({m.ERASURE_PENDING_SINCE.name})", "oldest"),
+        limits=bad_from(36 * HOUR),
     )
 
 

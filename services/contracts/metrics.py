@@ -138,6 +138,14 @@ STEP_LAST_SUCCESS = Metric(
 STEP_LAST_DURATION = Metric("trainer_step_last_duration_seconds", "gauge", "How long its last run took.", ("step",))
 STEP_LAST_STATUS = Metric("trainer_step_last_exit_status", "gauge", "The exit status of its last run.", ("step",))
 
+# Erasure, as PostgreSQL lists it
+ERASURES_PENDING = Metric(
+    "erasures_pending", "gauge", "Erased viewers of whom models, folders of runs or landed files still hold something."
+)
+ERASURE_PENDING_SINCE = Metric(
+    "erasure_pending_since_timestamp_seconds", "gauge", "When the oldest of these erasures was asked for."
+)
+
 # Demo
 UI_API_SECONDS = Metric(
     "ui_api_request_seconds",

@@ -203,11 +203,35 @@ class Readiness(_Answer):
     details: dict[str, str | None] = Field(description="What else an operator wants to know.")
 
 
+class Kept(StrEnum):
+    """How long a topic keeps the viewer's records."""
+
+    UNTIL = "until"
+    UNLIMITED = "unlimited"
+    UNKNOWN = "unknown"
+    """Kafka did not say; ask again."""
+
+
+class KafkaRecords(_Answer):
+    """Records of the viewer that Kafka may still hold; nothing that is served or trained on comes from them."""
+
+    topic: str
+    kept: Kept
+    until: datetime | None = Field(None, description="When the last of them is deleted at the latest.")
+
+
 class Erased(_Answer):
-    """The viewer's data are gone everywhere and the id stays refused."""
+    """The viewer is refused and hidden for ever; what is not deleted yet is said, with when it will be."""
 
     user_id: UserId
     erased_at: datetime
+    forgotten_at: datetime | None = Field(
+        description="Since when no model, folder of a run or landed file holds anything; null: pending until tonight."
+    )
+    pending_bundles: int = Field(description="Models on disk that still hold the viewer, whom no list uses any more.")
+    pending_viewers: int = Field(description="Erased viewers, this one included, who wait for the night.")
+    kafka: list[KafkaRecords]
+    not_ours: list[str] = Field(description="What may hold the viewer's data and is not deleted by this service.")
 
 
 class ServedList(_Answer):

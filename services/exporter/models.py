@@ -1,11 +1,13 @@
-"""What PostgreSQL says: which model should be served, how good the newest is, how the nightly run went."""
+"""What PostgreSQL says: which model should be served, how the nightly run went, who is erased but not forgotten yet."""
 
 from typing import Any
 
 from psycopg import Connection, sql
 
-from services.common import registry
+from services.common import erased, registry
 from services.contracts.metrics import (
+    ERASURE_PENDING_SINCE,
+    ERASURES_PENDING,
     MODEL_CHAMPION_INFO,
     MODEL_CHAMPION_TRAINED,
     MODEL_OFFLINE_METRIC,
@@ -24,19 +26,22 @@ _STEPS = sql.SQL(
 
 
 def look(connection: Connection[Any]) -> Samples:
-    """Return the champion, the newest version's offline metrics, and how each step of the trainer last ended.
+    """Return champion, the newest version's offline metrics, how each step last ended, and whose erasure is pending.
 
     Raises:
         psycopg.Error: PostgreSQL does not answer or refuses.
     """
     champion = registry.champion(connection)
     newest = registry.versions(connection, limit=1)
+    pending = erased.pending(connection)
     with connection.transaction():
         steps = connection.execute(_STEPS).fetchall()
     return {
         MODEL_CHAMPION_INFO: {(champion.version,): 1.0} if champion else {},
         MODEL_CHAMPION_TRAINED: {(): champion.created_at.timestamp()} if champion else {},
         MODEL_OFFLINE_METRIC: {(v.version, name): value for v in newest for name, value in v.metrics.items()},
+        ERASURES_PENDING: {(): float(pending.viewers)},
+        ERASURE_PENDING_SINCE: {(): pending.since.timestamp()} if pending.since else {},
         STEP_LAST_STATUS: {(step,): float(status) for step, status, _, _ in steps},
         STEP_LAST_DURATION: {(step,): seconds for step, _, seconds, _ in steps},
         STEP_LAST_SUCCESS: {(step,): at for step, _, _, at in steps if at is not None},

@@ -27,6 +27,8 @@ METRICS = (
     metrics.STEP_LAST_SUCCESS,
     metrics.STEP_LAST_DURATION,
     metrics.STEP_LAST_STATUS,
+    metrics.ERASURES_PENDING,
+    metrics.ERASURE_PENDING_SINCE,
     metrics.DEPENDENCY_UP,
     metrics.EXPORTER_COLLECT_SECONDS,
     metrics.EXPORTER_LAST_SUCCESS,

@@ -1,6 +1,6 @@
 """Everything that is kept about one viewer: shown to them, or deleted for ever."""
 
-from datetime import datetime
+from contextlib import closing
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
@@ -8,7 +8,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 from pydantic import SecretStr
 
-from services.common import clickhouse
+from services.common import clickhouse, erased
 from services.common.erasure import erase as erase_stored
 from services.contracts import tables
 from services.contracts.events import Event
@@ -16,18 +16,29 @@ from services.contracts.ids import UserId
 from services.contracts.rest import Erased, ServedList, UserExport
 from services.inference.live_history import LiveHistory
 from services.inference.serving import Serving
+from services.inference.traces import NOT_OURS, Traces
+
+_CLICKHOUSE_SECONDS = 20
+"""A deletion that takes longer goes on in ClickHouse; the caller is told to call again."""
 
 
 class Erasure:
     """Erases and exports over PostgreSQL and ClickHouse. Blocks."""
 
     def __init__(
-        self, pool: ConnectionPool[Any], clickhouse_url: SecretStr, live: LiveHistory, serving: Serving
+        self,
+        pool: ConnectionPool[Any],
+        clickhouse_url: SecretStr,
+        live: LiveHistory,
+        serving: Serving,
+        *,
+        traces: Traces,
     ) -> None:
         self._pool = pool
         self._clickhouse_url = clickhouse_url
         self._live = live
         self._serving = serving
+        self._traces = traces
 
     def read_erased(self) -> None:
         """Take over which viewers were erased, by any replica.
@@ -36,8 +47,8 @@ class Erasure:
             psycopg.Error: PostgreSQL does not answer.
         """
         with self._pool.connection() as connection:
-            rows = connection.execute(f"SELECT user_id FROM {tables.ERASED_USERS}").fetchall()  # noqa: S608
-        self._forget(frozenset(UserId(row[0]) for row in rows))
+            viewers = erased.erased_viewers(connection)
+        self._forget(viewers)
 
     def erase(self, user_id: UserId) -> Erased:
         """Erase a viewer; again it changes nothing, and finishes what an earlier call could not.
@@ -48,10 +59,35 @@ class Erasure:
         Raises:
             psycopg.Error, clickhouse_connect's errors: a store does not answer; call again.
         """
-        erased_at = self._note(user_id)
+        with self._pool.connection() as connection:
+            erased.note(connection, user_id)
         self._forget(frozenset({user_id}))
-        erase_stored(self._connect(), user_id)
-        return Erased(user_id=user_id, erased_at=erased_at)
+        with closing(self._connect()) as client:
+            erase_stored(client, user_id)
+        answer = self.erasure_of(user_id)
+        assert answer is not None, "it has just been noted"
+        return answer
+
+    def erasure_of(self, user_id: UserId) -> Erased | None:
+        """Return what has become of a viewer's erasure, None if nobody asked for it.
+
+        Raises:
+            psycopg.Error: PostgreSQL does not answer.
+        """
+        with self._pool.connection() as connection:
+            erasure = erased.erasure_of(connection, user_id)
+            pending = erased.pending(connection)
+        if erasure is None:
+            return None
+        return Erased(
+            user_id=user_id,
+            erased_at=erasure.erased_at,
+            forgotten_at=erasure.forgotten_at,
+            pending_bundles=self._traces.bundles(user_id),
+            pending_viewers=pending.viewers,
+            kafka=self._traces.kafka(erasure.erased_at),
+            not_ours=NOT_OURS,
+        )
 
     def export(self, user_id: UserId) -> UserExport:
         """Return everything that the stores keep about a viewer, in the order in which it happened.
@@ -59,7 +95,10 @@ class Erasure:
         Raises:
             psycopg.Error, clickhouse_connect's errors: a store does not answer.
         """
-        client = self._connect()
+        with closing(self._connect()) as client:
+            return self._export(client, user_id)
+
+    def _export(self, client: Client, user_id: UserId) -> UserExport:
         with self._pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
             demographics = cursor.execute(
                 f"SELECT * FROM {tables.USERS} WHERE user_id = %s",  # noqa: S608
@@ -82,25 +121,17 @@ class Erasure:
             quarantined=[str(row["value"]) for row in quarantined],
         )
 
-    def _note(self, user_id: UserId) -> datetime:
-        with self._pool.connection() as connection, connection.transaction():
-            row = connection.execute(
-                f"INSERT INTO {tables.ERASED_USERS} (user_id) VALUES (%s)"  # noqa: S608
-                " ON CONFLICT (user_id) DO UPDATE SET user_id = excluded.user_id RETURNING erased_at",
-                (user_id,),
-            ).fetchone()
-            connection.execute(f"DELETE FROM {tables.USERS} WHERE user_id = %s", (user_id,))  # noqa: S608
-            connection.execute("SELECT pg_notify(%s, %s)", (tables.USER_ERASED_CHANNEL, str(user_id)))
-        assert row is not None, "RETURNING gives the row"
-        erased_at: datetime = row[0]
-        return erased_at
-
     def _forget(self, user_ids: frozenset[UserId]) -> None:
         self._live.erase(user_ids)
         self._serving.forget(user_ids)
 
     def _connect(self) -> Client:
-        return clickhouse.connect(self._clickhouse_url, query_retries=0, client_name="movierecs-erasure")
+        return clickhouse.connect(
+            self._clickhouse_url,
+            query_retries=0,
+            send_receive_timeout=_CLICKHOUSE_SECONDS,
+            client_name="movierecs-erasure",
+        )
 
 
 def _rows(client: Client, view: str, user_id: UserId, columns: list[str], order: str) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ from services.inference.serving import Serving
 from services.inference.settings import InferenceSettings
 from services.inference.topic_follower import TopicFollower
 from services.inference.topic_reader import TopicReader
+from services.inference.traces import Traces
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,8 @@ def build(
         settings.model_dir, pool=pool, catalogue=catalogue, live=live, follower=follower, metrics=metrics, now=now
     )
     serving = Serving(store, live, catalogue)
-    erasure = Erasure(pool, settings.clickhouse_url, live, serving)
+    traces = Traces(settings.model_dir, kafka, (events_topic, impressions_topic))
+    erasure = Erasure(pool, settings.clickhouse_url, live, serving, traces=traces)
     notices = Notices(settings.postgres_dsn, store, erasure.read_erased)
     events = EventPublisher(
         kafka, events_topic, metrics, live=live, timeout_seconds=settings.publish_timeout_seconds, now=now

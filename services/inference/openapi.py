@@ -14,7 +14,7 @@ _REF = "#/components/schemas/{model}"
 _MEANING = {
     HTTPStatus.UNAUTHORIZED: "The admin key is missing.",
     HTTPStatus.FORBIDDEN: "The admin key is wrong.",
-    HTTPStatus.NOT_FOUND: "There is no such film.",
+    HTTPStatus.NOT_FOUND: "There is no such film, or no such erasure.",
     HTTPStatus.CONFLICT: "The champion cannot be served; the model before it still is.",
     HTTPStatus.GONE: "The viewer was erased.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than 1 MiB.",

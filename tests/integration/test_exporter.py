@@ -14,14 +14,16 @@ from confluent_kafka import Consumer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
-from services.common import audit, postgres
+from services.common import audit, erased, postgres
 from services.common.kafka import describe_topic
 from services.common.migrations import POSTGRES_MIGRATIONS, migrate_postgres, read_migrations
-from services.contracts.ids import PROBE_USER
+from services.contracts.ids import PROBE_USER, UserId
 from services.contracts.impressions import Impression
 from services.contracts.metrics import (
     CATALOGUE_COVERAGE,
     CTR,
+    ERASURE_PENDING_SINCE,
+    ERASURES_PENDING,
     INGEST_AUDIT_MISSING,
     INGEST_CONSUMER_LAG,
     INGEST_LAST_COMMITTED,
@@ -236,6 +238,23 @@ def test_the_last_run_of_each_step_is_shown(database: str, monkeypatch: pytest.M
     assert found["trainer_step_last_duration_seconds"][("train",)] == pytest.approx(7, abs=3)
     assert set(found["trainer_step_last_success_timestamp_seconds"]) == {("train",)}
     assert found["model_champion_info"] == {}
+
+
+def test_erasures_that_wait_for_the_night_are_counted_and_dated(database: str) -> None:
+    with postgres.connect(SecretStr(database)) as connection:
+        assert (models.look(connection)[ERASURES_PENDING], models.look(connection)[ERASURE_PENDING_SINCE]) == (
+            {(): 0},
+            {},
+        )
+        first = erased.note(connection, UserId(7))
+        erased.note(connection, UserId(8))
+        looked = models.look(connection)
+        assert (looked[ERASURES_PENDING], looked[ERASURE_PENDING_SINCE]) == ({(): 2}, {(): first.timestamp()})
+        erased.settle(connection, {UserId(7), UserId(8)}, set())
+        assert (models.look(connection)[ERASURES_PENDING], models.look(connection)[ERASURE_PENDING_SINCE]) == (
+            {(): 0},
+            {},
+        )
 
 
 def test_a_store_that_is_away_or_frozen_is_told_and_hides_nothing_of_the_others(

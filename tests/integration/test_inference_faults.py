@@ -1,20 +1,31 @@
 """When Kafka or ClickHouse is away, and when a viewer is erased."""
 
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import psycopg
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 from pydantic import SecretStr
 
+from services.common import postgres
 from services.common.clickhouse import connect
 from services.common.kafka import admin, describe_topic
 from services.common.migrations import CLICKHOUSE_MIGRATIONS, migrate_clickhouse, read_migrations
 from services.contracts.rest import ADMIN_KEY_HEADER
+from services.trainer.forget import forget
 from tests.support.bundles import make_bundle
 from tests.support.inference import ADMIN_KEY, Replica, crown, prepare_catalogue, wait_until
-from tests.support.services import KafkaServer
+from tests.support.services import ClickHouseServer, KafkaServer
 
 ADMIN = {ADMIN_KEY_HEADER: ADMIN_KEY}
 EVENT_ID = "7b0a2f0e-8f6b-4d38-9d6b-1d5f2f6a0c11"
@@ -164,3 +175,98 @@ def test_erasure_without_clickhouse_is_a_503_that_already_refuses_the_viewer(
     finally:
         lonely.stop()
     assert first.client.delete("/v1/users/8", headers=ADMIN).status_code == 200
+
+
+def test_what_is_left_of_an_erased_viewer_is_counted_and_dated(replicas: list[Replica], kafka: KafkaServer) -> None:
+    first, second = replicas
+    make_bundle(first.model_dir, "older")
+    day = 86_400_000
+    set_retention(kafka, first.events_topic, day, segment_ms=day // 2)
+    set_retention(kafka, first.impressions_topic, -1)
+    assert first.client.get("/v1/users/7/erasure").status_code == 401
+    assert first.client.get("/v1/users/7/erasure", headers=ADMIN).status_code == 404
+
+    erased = first.client.delete("/v1/users/7", headers=ADMIN).raise_for_status().json()
+
+    assert (erased["forgotten_at"], erased["pending_bundles"], erased["pending_viewers"]) == (None, 2, 1)
+    events, impressions = erased["kafka"]
+    assert (events["topic"], events["kept"]) == (first.events_topic, "until")
+    kept = datetime.fromisoformat(events["until"]) - datetime.fromisoformat(erased["erased_at"])
+    assert timedelta(hours=36) < kept < timedelta(hours=36, minutes=10)
+    assert impressions == {"topic": first.impressions_topic, "kept": "unlimited", "until": None}
+    assert any("MOVIELENS_DIR" in what for what in erased["not_ours"])
+    assert second.client.get("/v1/users/7/erasure", headers=ADMIN).json() == erased, "whichever replica is asked"
+
+    with postgres.connect(SecretStr(first.postgres)) as connection:
+        done = forget(
+            first.model_dir, first.model_dir.parent / "runs", connection, in_clickhouse=lambda _: None,
+            now=datetime.now(timezone.utc) + timedelta(hours=2),
+        )  # fmt: skip
+    copy = done.replaced["v1"]
+    for replica in replicas:
+        wait_until(lambda replica=replica: replica.version() == copy, "the copy is served")  # type: ignore[misc]
+        assert replica.services.store.refused is None
+        assert replica.recommendations(8)[0] == "ials"
+    later = first.client.delete("/v1/users/7", headers=ADMIN).json()
+    assert (later["pending_bundles"], later["pending_viewers"], later["erased_at"]) == (0, 0, erased["erased_at"])
+    assert later["forgotten_at"] > erased["erased_at"]
+
+
+def set_retention(kafka: KafkaServer, topic: str, retention_ms: int, segment_ms: int = 3_600_000) -> None:
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    changes = {"retention.ms": retention_ms, "segment.ms": segment_ms, "message.timestamp.type": "LogAppendTime"}
+    for name, value in changes.items():
+        resource.add_incremental_config(ConfigEntry(name, str(value), incremental_operation=AlterConfigOpType.SET))
+    client = admin(kafka.bootstrap)
+    client.incremental_alter_configs([resource])[resource].result(20)
+
+
+def test_with_kafka_away_a_viewer_is_erased_and_what_it_keeps_is_unknown(
+    own_kafka: KafkaServer, postgres_database: str, clickhouse_database: str, tmp_path: Path
+) -> None:
+    prepare_catalogue(postgres_database)
+    migrate_clickhouse(connect(SecretStr(clickhouse_database)), read_migrations(CLICKHOUSE_MIGRATIONS))
+    crown(postgres_database, make_bundle(tmp_path).manifest)
+    events, impressions = own_kafka.create_topic(partitions=1), own_kafka.create_topic(partitions=1)
+    replica = Replica(
+        own_kafka.bootstrap, postgres_database, clickhouse_database, tmp_path, events, impressions
+    ).start()  # fmt: skip
+    try:
+        wait_until(replica.ready, "the replica is ready")
+        own_kafka.freeze()
+        began = time.monotonic()
+        answer = replica.client.delete("/v1/users/7", headers=ADMIN)
+        assert time.monotonic() - began < 10
+        assert answer.status_code == 200
+        assert [(r["kept"], r["until"]) for r in answer.json()["kafka"]] == [("unknown", None)] * 2
+    finally:
+        own_kafka.thaw()
+        replica.stop()
+
+
+def test_a_frozen_clickhouse_holds_an_erasure_up_for_seconds_and_the_viewer_is_refused_meanwhile(
+    own_clickhouse: ClickHouseServer, kafka: KafkaServer, postgres_database: str, topic: Callable[..., str],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    prepare_catalogue(postgres_database)
+    crown(postgres_database, make_bundle(tmp_path).manifest)
+    url = own_clickhouse.url()
+    migrate_clickhouse(connect(SecretStr(url)), read_migrations(CLICKHOUSE_MIGRATIONS))
+    replica = Replica(
+        kafka.bootstrap, postgres_database, url, tmp_path, topic(partitions=1), topic(partitions=1)
+    ).start()  # fmt: skip
+    replica.client.timeout = 60
+    try:
+        wait_until(replica.ready, "the replica is ready")
+        own_clickhouse.freeze()
+        with ThreadPoolExecutor() as pool:
+            began = time.monotonic()
+            answer = pool.submit(replica.client.delete, "/v1/users/7", headers=ADMIN)
+            wait_until(lambda: replica.client.get("/v1/users/7/recommendations").status_code == 410, "refused", 3)
+            assert answer.result().status_code == 503
+            assert time.monotonic() - began < 45
+        pending = replica.client.get("/v1/users/7/erasure", headers=ADMIN).json()
+        assert (pending["forgotten_at"], pending["pending_viewers"]) == (None, 1)
+    finally:
+        own_clickhouse.thaw()
+        replica.stop()

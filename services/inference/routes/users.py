@@ -16,7 +16,7 @@ from services.inference.dependencies import RESERVED, AdminOnly, Genre, K, Servi
 from services.inference.front_door import is_head
 from services.inference.openapi import problems
 from services.inference.parameters import Integer, StrictRoute
-from services.inference.problems import invalid
+from services.inference.problems import ProblemError, invalid
 from services.inference.recommender import rank
 from services.inference.request_context import trace_of
 from services.inference.routes.genres import genre_index
@@ -85,10 +85,28 @@ def history(
     responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 async def erase(user_id: UserIdPath, services: ServicesDep) -> Erased:
-    """Erase the viewer everywhere and for ever; safe to repeat, which after a 503 is what to do."""
+    """Erase the viewer everywhere and for ever; safe to repeat, which after a 503 is what to do.
+
+    From now on the viewer is refused, and no list uses their data. The answer says what is deleted later, and when.
+    """
     if user_id == PROBE_USER:  # for ever would be the end of the probe
         raise invalid("user_id", RESERVED)
     return await services.admin.run(services.erasure.erase, UserId(user_id))
+
+
+@router.get(
+    "/{user_id}/erasure",
+    dependencies=[AdminOnly],
+    responses=problems(
+        HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE
+    ),
+)
+async def erasure(user_id: UserIdPath, services: ServicesDep) -> Erased:
+    """What has become of the viewer's erasure: what is still pending, and until when."""
+    found = await services.admin.run(services.erasure.erasure_of, UserId(user_id))
+    if found is None:
+        raise ProblemError(HTTPStatus.NOT_FOUND, f"Viewer {user_id} was not erased.")
+    return found
 
 
 @router.get(

@@ -20,6 +20,7 @@ NOT_BASE_UNITS = {"ms", "millis", "milliseconds", "us", "micros", "minutes", "ho
 UNITS = {"seconds", "rows", "messages", "offsets", "bits", "ratio"}
 """What gauges and histograms of a quantity are in."""
 COUNTS = {
+    "erasures_pending",
     "http_server_active_requests",
     "recommender_lists_shown",
     "recommender_lists_liked",
