@@ -95,15 +95,15 @@ class Erasure:
         Raises:
             psycopg.Error, clickhouse_connect's errors: a store does not answer.
         """
-        with closing(self._connect()) as client:
-            return self._export(client, user_id)
-
-    def _export(self, client: Client, user_id: UserId) -> UserExport:
         with self._pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
             demographics = cursor.execute(
                 f"SELECT * FROM {tables.USERS} WHERE user_id = %s",  # noqa: S608
                 (user_id,),
             ).fetchone()
+        with closing(self._connect()) as client:
+            return self._export(client, user_id, demographics)
+
+    def _export(self, client: Client, user_id: UserId, demographics: dict[str, Any] | None) -> UserExport:
         rows = _rows(
             client, tables.EVENTS_VIEW, user_id,
             ["event_id", "user_id", "item_id", "action", "value", "event_time", "request_id", "source"], "event_time",

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from services.common.kafka import admin, describe_topic
 from services.common.postgres import pool
+from services.contracts.ids import ItemId
 from services.inference.catalogue import _SEARCH, Catalogue
 from services.inference.local_state import LocalState
 from services.trainer.load import _upsert
@@ -184,6 +185,39 @@ def test_a_load_that_changes_no_film_has_no_replica_read_the_catalogue_again(pos
         assert connection.execute("SELECT year FROM items WHERE item_id = 1").fetchone() == (None,)
         connection.execute("DELETE FROM items WHERE item_id = 9999")
         assert upserted() == first + 1
+
+
+def test_a_replica_that_starts_while_postgresql_is_away_has_the_films_of_its_last_run(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    catalogue.refresh()
+    with pool(SecretStr("postgresql://movierecs@127.0.0.1:9/nowhere")) as nowhere:
+        restarted = Catalogue(nowhere, LocalState(tmp_path))
+        restarted.read_kept()
+        with pytest.raises(psycopg.OperationalError):
+            restarted.refresh()
+        assert restarted.films is not None
+        assert catalogue.films is not None
+        assert restarted.films.items == catalogue.films.items
+        restarted._pool = catalogue._pool  # PostgreSQL is back, and the films have changed since
+        with catalogue._pool.connection() as connection:
+            connection.execute("DELETE FROM items WHERE item_id = 101")
+        restarted.refresh()
+        assert restarted.get(ItemId(101)) is None
+        restarted.close()
+
+
+def test_films_are_read_only_when_they_have_changed(catalogue: Catalogue) -> None:
+    catalogue.refresh()
+    films = catalogue.films
+    catalogue.refresh()
+    assert catalogue.films is films
+    with catalogue._pool.connection() as connection:
+        connection.execute("UPDATE items SET title = 'Other' WHERE item_id = 101")
+    catalogue.refresh()
+    film = catalogue.get(ItemId(101))
+    assert film is not None
+    assert film.title == "Other"
 
 
 @pytest.fixture
