@@ -1,12 +1,14 @@
 """Everything that is kept about one viewer: shown to them, or deleted for ever."""
 
+import logging
 from contextlib import closing
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from services.common import clickhouse, erased
 from services.common.erasure import erase as erase_stored
@@ -15,11 +17,20 @@ from services.contracts.events import Event
 from services.contracts.ids import UserId
 from services.contracts.rest import Erased, ServedList, UserExport
 from services.inference.live_history import LiveHistory
+from services.inference.local_state import LocalState
 from services.inference.serving import Serving
 from services.inference.traces import NOT_OURS, Traces
 
 _CLICKHOUSE_SECONDS = 20
 """A deletion that takes longer goes on in ClickHouse; the caller is told to call again."""
+log = logging.getLogger(__name__)
+_FILE = "erased_viewers"
+
+
+class _Kept(BaseModel):
+    """Who was erased, as a replica keeps it for its next start: numbers that mean nobody any more."""
+
+    user_ids: list[int]
 
 
 class Erasure:
@@ -29,16 +40,19 @@ class Erasure:
         self,
         pool: ConnectionPool[Any],
         clickhouse_url: SecretStr,
+        *,
         live: LiveHistory,
         serving: Serving,
-        *,
         traces: Traces,
+        state: LocalState,
     ) -> None:
         self._pool = pool
         self._clickhouse_url = clickhouse_url
         self._live = live
         self._serving = serving
         self._traces = traces
+        self._state = state
+        self._kept: frozenset[UserId] | None = None
 
     def read_erased(self) -> None:
         """Take over which viewers were erased, by any replica.
@@ -49,6 +63,22 @@ class Erasure:
         with self._pool.connection() as connection:
             viewers = erased.erased_viewers(connection)
         self._forget(viewers)
+
+    def read_kept(self) -> None:
+        """Take over which viewers were erased while PostgreSQL cannot tell: what was kept here, and ClickHouse's list.
+
+        Nobody is erased while PostgreSQL is away, so ClickHouse's list, if it answers, is nearly always complete.
+        """
+        kept = self._state.read(_FILE, _Kept)
+        known = set() if kept is None else set(kept.user_ids)
+        try:
+            client = clickhouse.connect(
+                self._clickhouse_url, send_receive_timeout=3, connect_timeout=2, query_retries=0
+            )
+            known.update(int(row[0]) for row in client.query(f"SELECT user_id FROM {tables.ERASED_USERS}").result_rows)  # noqa: S608
+        except (ClickHouseError, OSError):
+            log.warning("neither PostgreSQL nor ClickHouse can tell who was erased; what was kept has to do")
+        self._forget(frozenset(map(UserId, known)))
 
     def erase(self, user_id: UserId) -> Erased:
         """Erase a viewer; again it changes nothing, and finishes what an earlier call could not.
@@ -124,6 +154,12 @@ class Erasure:
     def _forget(self, user_ids: frozenset[UserId]) -> None:
         self._live.erase(user_ids)
         self._serving.forget(user_ids)
+        if self._live.erased != self._kept:
+            # An id stays erased for ever, so what another replica on this machine has kept holds too.
+            kept = self._state.read(_FILE, _Kept)
+            known = self._live.erased.union([] if kept is None else map(UserId, kept.user_ids))
+            self._state.write(_FILE, _Kept(user_ids=sorted(known)))
+            self._kept = self._live.erased
 
     def _connect(self) -> Client:
         return clickhouse.connect(

@@ -65,6 +65,11 @@ class LiveHistory:
         """Return whether the viewer was erased: nothing may be kept or served for the id any more."""
         return user_id in self._erased
 
+    @property
+    def erased(self) -> frozenset[UserId]:
+        """Everyone who was erased."""
+        return self._erased
+
     def erase(self, user_ids: frozenset[UserId]) -> None:
         """Forget these viewers now and for ever."""
         with self._lock:

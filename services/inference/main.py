@@ -47,18 +47,20 @@ def build(
     metrics = Metrics(registry)
     kafka = settings.kafka_bootstrap_servers
     pool = postgres.pool(settings.postgres_dsn)
-    catalogue = Catalogue(pool, LocalState(settings.local_state_dir))
+    state = LocalState(settings.local_state_dir)
+    catalogue = Catalogue(pool, state)
     live = LiveHistory()
     reader = TopicReader(kafka, events_topic, metrics)
     backfill = Backfill(kafka, settings.clickhouse_url, reader=reader, live=live, metrics=metrics)
     follower = TopicFollower(kafka, events_topic, live=live, reader=reader, backfill=backfill, metrics=metrics)
     store = ModelStore(
-        settings.model_dir, pool=pool, catalogue=catalogue, live=live, follower=follower, metrics=metrics, now=now
-    )
+        settings.model_dir, pool=pool, catalogue=catalogue, state=state, live=live, follower=follower,
+        metrics=metrics, now=now,
+    )  # fmt: skip
     serving = Serving(store, live, catalogue)
     traces = Traces(settings.model_dir, kafka, (events_topic, impressions_topic))
-    erasure = Erasure(pool, settings.clickhouse_url, live, serving, traces=traces)
-    notices = Notices(settings.postgres_dsn, store, erasure.read_erased)
+    erasure = Erasure(pool, settings.clickhouse_url, live=live, serving=serving, traces=traces, state=state)
+    notices = Notices(settings.postgres_dsn, store, erasure.read_erased, read_kept_erased=erasure.read_kept)
     events = EventPublisher(
         kafka, events_topic, metrics, live=live, timeout_seconds=settings.publish_timeout_seconds, now=now
     )

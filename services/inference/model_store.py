@@ -9,12 +9,14 @@ from typing import Any
 
 import psycopg
 from psycopg_pool import ConnectionPool
+from pydantic import BaseModel
 
 from services.common.bundle import BundleError, open_bundle
 from services.common.registry import champion
 from services.contracts.rest import Reloaded
 from services.inference.catalogue import Catalogue
 from services.inference.live_history import LiveHistory
+from services.inference.local_state import LocalState
 from services.inference.metrics import Metrics
 from services.inference.model import Model, load_model
 from services.inference.recommender import held_by
@@ -22,6 +24,16 @@ from services.inference.topic_follower import TopicFollower
 from services.inference.topic_reader import ReplayError, StartingPoint
 
 log = logging.getLogger(__name__)
+
+
+_FILE = "served_model"
+
+
+class _Kept(BaseModel):
+    """The model as a replica keeps its name for its next start."""
+
+    version: str
+    stage: str
 
 
 class NoChampionError(Exception):
@@ -37,6 +49,7 @@ class ModelStore:
         *,
         pool: ConnectionPool[Any],
         catalogue: Catalogue,
+        state: LocalState,
         live: LiveHistory,
         follower: TopicFollower,
         metrics: Metrics,
@@ -45,6 +58,7 @@ class ModelStore:
         self._model_dir = model_dir
         self._pool = pool
         self._catalogue = catalogue
+        self._state = state
         self._live = live
         self._follower = follower
         self._metrics = metrics
@@ -54,6 +68,8 @@ class ModelStore:
         """The model to serve, None before the first one."""
         self.refused: str | None = None
         """Why the champion is not served; None: it is, or there is none."""
+        self.is_reading_back = False
+        """Whether the champion waits for an older part of the topic that is being read: soon it may be served."""
 
     def reload(self) -> Reloaded:
         """Serve the champion. Blocks while it loads; requests go on with the model they have.
@@ -72,15 +88,19 @@ class ModelStore:
             try:
                 result = self._reload()
             except (BundleError, ReplayError) as error:
-                outcome = "refused" if isinstance(error, BundleError) else "failed"
-                self._metrics.model_reloads.labels(outcome).inc()
+                self.is_reading_back = isinstance(error, ReplayError)
+                self._metrics.model_reloads.labels("failed" if self.is_reading_back else "refused").inc()
                 self.refused = str(error)
-                log.exception("the champion is not served", extra={"serving": self.current and self.current.version})
+                served = {"serving": self.current and self.current.version}
+                if self.is_reading_back:
+                    log.warning("the champion is not served yet: %s", error, extra=served)
+                else:
+                    log.exception("the champion is not served", extra=served)
                 raise
             except psycopg.Error:
                 self._metrics.model_reloads.labels("failed").inc()
                 raise
-            self.refused = None
+            self.refused, self.is_reading_back = None, False
             self._metrics.model_reloads.labels("swapped" if result.changed else "unchanged").inc()
             return result
 
@@ -91,9 +111,30 @@ class ModelStore:
         if best is None:
             raise NoChampionError("no model has been promoted yet")
         before = self.current
-        if before is not None and before.version == best.version:
-            return Reloaded(version=best.version, previous=best.version, changed=False)
-        model = load_model(open_bundle(self._model_dir / best.version), best.stage, self._now())
+        if before is None or before.version != best.version:
+            self._serve(best.version, best.stage)
+        self._state.write(_FILE, _Kept(version=best.version, stage=best.stage))
+        previous = None if before is None else before.version
+        return Reloaded(version=best.version, previous=previous, changed=previous != best.version)
+
+    def serve_kept(self) -> None:
+        """Serve the model and the films that an earlier process on this machine kept, until PostgreSQL answers.
+
+        Does nothing where a model is served already, or nothing was kept. Blocks while it loads.
+        """
+        with self._reloading:
+            kept = self._state.read(_FILE, _Kept)
+            if self.current is not None or kept is None:
+                return
+            self._catalogue.read_kept()
+            try:
+                self._serve(kept.version, kept.stage)
+            except (BundleError, ReplayError) as error:
+                log.warning("the model that was kept cannot be served: %s", error)
+
+    def _serve(self, version: str, stage: str) -> None:
+        before = self.current
+        model = load_model(open_bundle(self._model_dir / version), stage, self._now())
         start = StartingPoint(model.manifest.topic_id, model.manifest.offsets)
         self._follower.cover(start)
         self.current = model
@@ -101,7 +142,6 @@ class ModelStore:
         self._follower.uncover(start)
         self._publish_metrics(model)
         log.info("a model is served", extra={"version": model.version, "previous": before and before.version})
-        return Reloaded(version=model.version, previous=None if before is None else before.version, changed=True)
 
     def _publish_metrics(self, model: Model) -> None:
         self._metrics.model_info.clear()

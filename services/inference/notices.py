@@ -28,12 +28,14 @@ class Notices:
         store: ModelStore,
         read_erased: Callable[[], None],
         *,
+        read_kept_erased: Callable[[], None],
         recheck_seconds: float = 15.0,
         first_model_seconds: float = 1.0,
     ) -> None:
         self._dsn = dsn
         self._store = store
         self._read_erased = read_erased
+        self._read_kept_erased = read_kept_erased
         self._recheck_seconds = recheck_seconds
         self._first_model_seconds = first_model_seconds
         self._stopping = threading.Event()
@@ -58,10 +60,21 @@ class Notices:
                     self._listen(connection)
             except psycopg.Error as error:
                 self._report(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
+                self._start_without()
             except Exception as error:  # a thread that died would be silent for ever
                 log.exception("listening to PostgreSQL failed")
                 self._report(str(error) or type(error).__name__)
             self._stopping.wait(_RETRY_SECONDS)
+
+    def _start_without(self) -> None:
+        """Serve what was kept when the first model cannot be asked for: erased viewers are known before it is."""
+        if self._store.current is not None:
+            return
+        try:
+            self._read_kept_erased()
+            self._store.serve_kept()
+        except Exception:  # a thread that died would be silent for ever
+            log.exception("what was kept cannot be served")
 
     def _report(self, trouble: str) -> None:
         if self.trouble != trouble:
@@ -76,7 +89,8 @@ class Notices:
         looked = time.monotonic()
         while not self._stopping.is_set():
             notified = [notice.channel for notice in connection.notifies(timeout=0.5, stop_after=1)]
-            interval = self._recheck_seconds if self._store.current else self._first_model_seconds
+            is_settled = self._store.current is not None and not self._store.is_reading_back
+            interval = self._recheck_seconds if is_settled else self._first_model_seconds
             if notified or time.monotonic() - looked > interval:
                 self._look()
                 looked = time.monotonic()
