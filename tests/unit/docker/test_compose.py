@@ -12,6 +12,11 @@ from tests.support.processes import ROOT
 
 SCALABLE = {"inference", "consumer"}
 PUBLISHED = {"ui": 8501, "api": 8000, "airflow-api-server": 8080, "grafana": 3000, "prometheus": 9090}
+BY_TAG_ALONE = {"prom/statsd-exporter:v0.31.0", "grafana/grafana:12.4.4"}
+"""Images without a digest that at least two public sources agree on."""
+NOT_READ_ONLY = {"kafka", "airflow-init", "airflow-api-server", "airflow-scheduler", "airflow-dag-processor",
+                 "airflow-triggerer"}  # fmt: skip
+"""Images that write their own configuration into themselves when they start."""
 STORES = {"kafka", "clickhouse", "postgres"}
 EXAMPLE = dotenv_values(ROOT / ".env.example")
 SECRETS = sorted(name for name, value in EXAMPLE.items() if str(value).startswith("GENERATED"))
@@ -84,7 +89,10 @@ def test_images_are_pinned_and_each_of_ours_is_built_once(project: Project) -> N
                 # Nobody's registry has it: not to be pulled while another service builds it.
                 assert service["pull_policy"] == "never"
         else:
-            assert re.fullmatch(r"[a-z/-]+:v?\d+\.\d+\.\d+(\.\d+)?(-[a-z0-9-]+)?", image), image
+            tagged, _, digest = image.partition("@sha256:")
+            assert re.fullmatch(r"[a-z/-]+:v?\d+\.\d+\.\d+(\.\d+)?(-[a-z0-9-]+)?", tagged), image
+            assert re.fullmatch(r"[0-9a-f]{64}", digest) or tagged in BY_TAG_ALONE, image
+            assert not (digest and tagged in BY_TAG_ALONE), f"{image} has a digest now"
     assert {image: len(names) for image, names in builders.items()} == dict.fromkeys(builders, 1)
 
 
@@ -132,8 +140,7 @@ def test_nobody_has_more_rights_than_needed(project: Project) -> None:
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert not service.get("privileged"), name
-        ours = service["image"].startswith("movierecs/") and service["image"] != "movierecs/airflow"
-        assert service.get("read_only") or not ours, name
+    assert {name for name, service in project.services.items() if not service.get("read_only")} == NOT_READ_ONLY
     extra = {name: service["cap_add"] for name, service in project.services.items() if service.get("cap_add")}
     assert set(extra) == {"postgres"}
 
@@ -143,7 +150,59 @@ def test_the_stores_are_reached_by_those_who_work_with_them_and_have_no_way_out(
     for store in STORES:
         assert set(project.services[store]["networks"]) == {"stores"}
     without = {name for name, service in project.services.items() if "stores" not in service["networks"]}
-    assert {"ui", "api", "probe", "loki", "alloy", "alertmanager", "statsd-exporter"} == without
+    assert {"ui", "api", "probe", "loki", "alloy", "alertmanager", "statsd-exporter", "docker-socket"} == without
+
+
+def test_dockers_socket_is_behind_a_proxy_that_alloy_alone_reaches(project: Project) -> None:
+    with_socket = {
+        name
+        for name, service in project.services.items()
+        for volume in service.get("volumes") or []
+        if volume["source"].endswith("docker.sock")
+    }
+    assert with_socket == {"docker-socket"}
+    assert project.networks["docker"]["internal"] is True
+    on_network = {name for name, service in project.services.items() if "docker" in service["networks"]}
+    assert on_network == {"docker-socket", "alloy"}
+    assert set(project.services["docker-socket"]["networks"]) == {"docker"}
+    assert "-allowfrom=alloy" in project.services["docker-socket"]["command"]
+
+
+ID = "4c01db0b339c" + "0" * 52
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "passes"),
+    [
+        ("HEAD", "/_ping", True),
+        ("GET", "/v1.47/_ping", True),
+        ("GET", "/v1.47/containers/json", True),
+        ("GET", f"/v1.47/containers/{ID}/json", True),
+        ("GET", f"/v1.47/containers/{ID}/logs", True),
+        ("GET", "/v1.47/networks", True),
+        ("POST", "/v1.47/containers/create", False),
+        ("POST", f"/v1.47/containers/{ID}/exec", False),
+        ("DELETE", f"/v1.47/containers/{ID}", False),
+        ("GET", f"/v1.47/containers/{ID}/archive", False),
+        ("GET", f"/v1.47/containers/{ID}/export", False),
+        ("GET", f"/v1.47/containers/{ID}/attach/ws", False),
+        ("GET", f"/v1.47/containers/{ID}/../../images/json", False),
+        ("GET", "/v1.47/images/json", False),
+        ("GET", "/v1.47/secrets", False),
+        ("GET", "/v1.47/configs", False),
+        ("GET", "/v1.47/volumes", False),
+        ("GET", "/v1.47/exec/1/json", False),
+        ("GET", "/v1.47/containers/json/x", False),
+        ("PUT", f"/v1.47/containers/{ID}/archive", False),
+    ],
+)
+def test_the_proxy_before_docker_lets_containers_and_logs_be_read_and_nothing_else(
+    project: Project, method: str, path: str, passes: bool
+) -> None:
+    allowed = dict(re.findall(r"-allow([A-Z]+)=(\S+)", "\n".join(project.services["docker-socket"]["command"])))
+    assert set(allowed) == {"GET", "HEAD"}
+    # The proxy puts ^ and $ around the pattern.
+    assert bool(method in allowed and re.fullmatch(allowed[method], path)) is passes
 
 
 def test_whatever_is_mounted_is_there_and_what_is_ours_cannot_be_changed(project: Project) -> None:

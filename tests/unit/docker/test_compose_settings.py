@@ -120,7 +120,7 @@ def test_the_broker_is_set_up_as_the_local_one(project: Project) -> None:
 
 def test_the_broker_is_of_the_version_that_the_tests_use(project: Project) -> None:
     pom = (ROOT / "infra/local/kafka/pom.xml").read_text()
-    version = project.services["kafka"]["image"].split(":")[1]
+    version = project.services["kafka"]["image"].partition("@")[0].split(":")[1]
     assert f"<version>{version}</version>" in pom or f">{version}<" in pom
 
 
@@ -186,6 +186,9 @@ def test_a_consumer_has_time_to_store_what_it_holds(project: Project) -> None:
 
 
 def test_folders_in_the_settings_are_where_the_volumes_are(project: Project) -> None:
+    state = project.environment("inference")["REPLICA_STATE_DIR"]
+    mounts = {volume["target"]: volume for volume in project.services["inference"]["volumes"]}
+    assert not mounts[state].get("read_only"), "a replica keeps nothing to start with while PostgreSQL is away"
     for name in ("load", "inference", "airflow-scheduler"):
         targets = {volume["target"] for volume in project.services[name]["volumes"]}
         environment = project.environment(name)

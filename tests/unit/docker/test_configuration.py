@@ -72,8 +72,10 @@ def test_alloy_finds_its_variables_and_loki_and_reads_this_projects_containers(p
     assert wanted == set(project.environment("alloy"))
     assert f"http://loki:{min(PORTS['loki'])}/" in text
     assert f"com.docker.compose.project={project.name}" in text
-    sockets = [v["target"] for v in project.services["alloy"]["volumes"] if v["source"].endswith(".sock")]
-    assert [f"unix://{path}" in text for path in sockets] == [True]
+    hosts = re.findall(r'host\s+= "([^"]+)"', text)
+    assert hosts == [f"tcp://docker-socket:{min(PORTS['docker-socket'])}"] * 2
+    assert f"-proxyport={min(PORTS['docker-socket'])}" in project.services["docker-socket"]["command"]
+    assert "docker-socket" in project.services["alloy"]["depends_on"]
 
 
 def test_grafana_reaches_its_data_sources_and_finds_its_dashboards(project: Project) -> None:
