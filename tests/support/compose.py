@@ -16,7 +16,8 @@ COMPOSE = ROOT / "docker-compose.yml"
 EXAMPLE = ROOT / ".env.example"
 PORTS = {"kafka": {9092}, "clickhouse": {8123, 9363}, "postgres": {5432}, "api": {8000}, "inference": {8000},
          "consumer": {9101}, "exporter": {9102}, "probe": {9103}, "ui": {8501, 9105}, "airflow-api-server": {8080},
-         "statsd-exporter": {9104}, "prometheus": {9090}, "alertmanager": {9093}, "loki": {3100}, "alloy": {12345}, "docker-socket": {2375},
+         "statsd-exporter": {9104}, "prometheus": {9090}, "alertmanager": {9093}, "loki": {3100}, "alloy": {12345},
+         "docker-socket": {2375},
          "grafana": {3000}}  # fmt: skip
 """Where each service listens; tests compare it with what each is told."""
 

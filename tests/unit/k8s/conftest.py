@@ -41,3 +41,9 @@ def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def cluster(overlay: Path) -> Cluster:
     return render(overlay)
+
+
+@pytest.fixture(scope="session")
+def base(overlay: Path) -> Cluster:
+    """What is there before an overlay says anything."""
+    return render(overlay.parents[1] / "base")

@@ -1,4 +1,4 @@
-"""Every object is what the API server takes: Kubernetes' own schemas, and those of KEDA and the Prometheus operator."""
+"""Every object is what the API server takes: Kubernetes' own schemas, and those of what is added to a cluster."""
 
 import json
 import subprocess
@@ -17,6 +17,10 @@ OLDEST, NEWEST = "1.35.0", "1.37.0"
 """The releases of Kubernetes that are supported at the time; the preStop sleep needs 1.34."""
 CUSTOM = {
     "ScaledObject": ("github.com/kedacore/keda/v2@v2.21.0", "config/crd/bases/keda.sh_scaledobjects.yaml"),
+    "HTTPRoute": (
+        "sigs.k8s.io/gateway-api@v1.6.3",
+        "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",
+    ),
     "PodMonitor": (
         "github.com/prometheus-operator/prometheus-operator@v0.85.0",
         "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
@@ -54,7 +58,7 @@ def definition(kind: str) -> Object:
     )
     assert answer.returncode == 0, answer.stderr or answer.stdout
     crd = yaml.safe_load((Path(json.loads(answer.stdout)["Dir"]) / file).read_text())
-    (schema,) = [v["schema"]["openAPIV3Schema"] for v in crd["spec"]["versions"] if v["served"]]
+    (schema,) = [v["schema"]["openAPIV3Schema"] for v in crd["spec"]["versions"] if v["storage"]]
     return cast("Object", strict(schema))
 
 

@@ -1,9 +1,13 @@
 """Objects find one another: selectors, ports, targets, references, and what a release needs first."""
 
+import re
 from urllib.parse import urlsplit
 
 import pytest
+from fastapi.routing import APIRoute
 
+from services.inference.dependencies import AdminOnly
+from services.inference.routes import events, health, items, models, users
 from services.trainer.__main__ import EXIT_GATE_REFUSED, EXIT_NOT_ENOUGH_DATA, EXIT_USAGE, _parser
 from tests.support.health_checks import answers
 from tests.unit.k8s.cluster import Cluster, Object
@@ -51,7 +55,7 @@ def test_network_policies_mean_pods_and_ports_that_exist(cluster: Cluster) -> No
             assert_ports_exist(rule, {port for pod in targets for port in pod.ports()}, name)
         for rule in [*spec.get("ingress", []), *spec.get("egress", [])]:
             for peer in [*rule.get("from", []), *rule.get("to", [])]:
-                if "namespaceSelector" not in peer:
+                if "podSelector" in peer and "namespaceSelector" not in peer:
                     peers = cluster.selected(peer["podSelector"])
                     assert peers, name
                     if "to" in rule:
@@ -63,21 +67,17 @@ def assert_ports_exist(rule: Object, there: set[str], policy: str) -> None:
         assert port["port"] in there, f"{policy}: no pod has a port {port['port']}"
 
 
-def test_who_uses_a_store_may_reach_it(cluster: Cluster) -> None:
-    policy = cluster.one("NetworkPolicy", "to-stores")["spec"]
-    allowed = {
-        number
-        for port in policy["egress"][0]["ports"]
-        for number in range(port["port"], port.get("endPort", port["port"]) + 1)
-    }
-    may = {pod.name for pod in cluster.selected(policy["podSelector"])}
-    need = set()
-    for container in cluster.containers():
-        environment = cluster.environment(container)
-        for name in {"KAFKA_BOOTSTRAP_SERVERS", "CLICKHOUSE_URL", "POSTGRES_DSN"} & set(environment):
-            need.add(container.pod.name)
-            assert ports_of(environment[name]) <= allowed, name
-    assert may == need
+STORES = {"kafka": "KAFKA_BOOTSTRAP_SERVERS", "clickhouse": "CLICKHOUSE_URL", "postgres": "POSTGRES_DSN"}
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_who_uses_a_store_may_reach_it_and_nobody_else(cluster: Cluster, store: str) -> None:
+    policy = cluster.one("NetworkPolicy", f"to-{store}")["spec"]
+    (rule,) = policy["egress"]
+    users = [c for c in cluster.containers() if STORES[store] in cluster.environment(c)]
+    assert {pod.name for pod in cluster.selected(policy["podSelector"])} == {c.pod.name for c in users}
+    needed = set().union(*(ports_of(cluster.environment(c)[STORES[store]]) for c in users))
+    assert {port["port"] for port in rule["ports"]} == needed
 
 
 def ports_of(address: str) -> set[int]:
@@ -109,11 +109,17 @@ def test_the_release_job_can_be_applied_before_everything_else(cluster: Cluster)
 @pytest.mark.parametrize("name", SERVING)
 def test_probes_ask_for_what_the_program_answers(cluster: Cluster, name: str) -> None:
     container = cluster.container(name)
-    probes = {kind: container.spec[kind]["httpGet"] for kind in container.spec if kind.endswith("Probe")}
-    assert "livenessProbe" in probes
+    probes = {kind: container.spec[kind] for kind in container.spec if kind.endswith("Probe")}
+    assert set(probes) == {"startupProbe", "readinessProbe", "livenessProbe"}
     for probe in probes.values():
-        assert probe["port"] in container.ports()
-        assert answers(name, probe["path"])
+        assert probe["httpGet"]["port"] in container.ports()
+        assert answers(name, probe["httpGet"]["path"])
+    assert "initialDelaySeconds" not in probes["livenessProbe"], "the startup probe says when it is up"
+    patience = {
+        kind: p["failureThreshold"] * p["periodSeconds"] for kind, p in probes.items() if "failureThreshold" in p
+    }
+    assert patience["startupProbe"] >= 60
+    assert patience["livenessProbe"] >= 60, "a restart is for what hangs, not for a busy moment"
 
 
 def test_a_replica_gets_requests_only_when_it_is_ready(cluster: Cluster) -> None:
@@ -155,3 +161,51 @@ def test_a_run_is_not_repeated_when_repeating_changes_nothing(cluster: Cluster) 
     final = {r["onExitCodes"]["containerName"]: r["onExitCodes"]["values"] for r in rules if r["action"] == "FailJob"}
     assert final == {"run": [EXIT_USAGE, EXIT_GATE_REFUSED, EXIT_NOT_ENOUGH_DATA]}
     assert rules[0]["action"] == "Ignore", "a drained node comes first: its pod may end with any status"
+
+
+def routes_of_the_api() -> list[tuple[str, bool]]:
+    """Path and whether it is for viewers' clients: neither metrics nor behind the admin key."""
+    found: list[tuple[str, bool]] = []
+    for module in (events, health, items, models, users):
+        for route in module.router.routes:
+            assert isinstance(route, APIRoute)
+            open_to_all = AdminOnly not in route.dependencies and route.path != "/metrics"
+            found.append((route.path.replace("{user_id}", "42").replace("{item_id}", "7"), open_to_all))
+    return found
+
+
+def leads_to(cluster: Cluster, name: str, path: str) -> bool:
+    """Whether a gateway passes the path on; for a regular expression the whole path must match."""
+    (rule,) = cluster.one("HTTPRoute", name)["spec"]["rules"]
+    for match in rule["matches"]:
+        kind, value = match["path"]["type"], match["path"]["value"]
+        pattern = value if kind == "RegularExpression" else re.escape(value) + (".*" if kind == "PathPrefix" else "")
+        if re.fullmatch(pattern, path):
+            return True
+    return False
+
+
+def test_a_gateway_passes_on_what_viewers_clients_ask_for_and_nothing_else(cluster: Cluster) -> None:
+    routes = routes_of_the_api()
+    assert sum(not open_to_all for _, open_to_all in routes) >= 5
+    for path, open_to_all in routes:
+        closed = not open_to_all
+        assert leads_to(cluster, "api", path) is not closed, path
+        for written in (f"{path}/", f"/{path}", f"/.{path}", f"{path}/x", path.upper()):
+            assert not leads_to(cluster, "api", written), written
+    for path in ("/metrics", "/v1/users/42", "/v1/users/42/history/../export", "/docs", "/"):
+        assert not leads_to(cluster, "api", path), path
+
+
+def test_a_gateways_routes_lead_to_services_from_the_namespace_that_may_reach_them(cluster: Cluster) -> None:
+    (allowed,) = cluster.one("NetworkPolicy", "from-outside")["spec"]["ingress"][0]["from"]
+    for route in cluster.of("HTTPRoute"):
+        (parent,) = route["spec"]["parentRefs"]
+        assert parent["namespace"] == allowed["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+        for rule in route["spec"]["rules"]:
+            (backend,) = rule["backendRefs"]
+            assert backend["port"] in {
+                port["port"] for port in cluster.one("Service", backend["name"])["spec"]["ports"]
+            }
+    (name,) = cluster.one("HTTPRoute", "api")["spec"]["hostnames"]
+    assert name in cluster.environment(cluster.container("inference"))["ALLOWED_HOSTS"].split(",")
