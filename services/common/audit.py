@@ -1,7 +1,8 @@
 """Does ClickHouse hold every offset that was committed? The consumer asks all the time, training before it reads.
 
 The law: per incarnation of a topic and per partition, the distinct offsets of [first, committed) that are in one of
-the tables below are ``committed - first`` many. It needs contiguous offsets: no transactions, no compaction.
+the tables below are ``committed - first`` many. Offsets that Kafka gave to no record (transactions' markers, what was
+aborted, compaction) count as stored: the consumer enters them as absent once its own position has passed them.
 """
 
 from collections.abc import Mapping

@@ -8,6 +8,7 @@ from typing import Any
 
 from confluent_kafka import (
     Consumer,
+    IsolationLevel,
     KafkaError,
     KafkaException,
     TopicCollection,
@@ -133,20 +134,50 @@ def _in_memory_identity(cluster: ClusterMetadata, name: str) -> TopicIdentity:
     return TopicIdentity(name, f"{cluster.cluster_id}@{brokers}/{name}", tuple(sorted(cluster.topics[name].partitions)))
 
 
-def end_offsets(client: AdminClient, topic: TopicIdentity, *, timeout_seconds: float = 15) -> dict[int, int]:
-    """Return per partition the offset that the next record will get."""
-    return _offsets(client, topic, OffsetSpec.latest(), timeout_seconds)  # type: ignore[no-untyped-call]
+def end_offsets(
+    client: AdminClient, topic: TopicIdentity, *, timeout_seconds: float = 15, partial: bool = False
+) -> dict[int, int]:
+    """Return per partition the offset up to which records can be read now; markers of transactions count.
+
+    That is where the next record goes, or where a transaction begins that is still open: what is behind that is no
+    record yet, and never will be if the transaction is aborted. With ``partial`` partitions that nobody answers for
+    are left out.
+
+    Raises:
+        KafkaException: the broker does not answer; with ``partial`` for none of the partitions.
+    """
+    return _offsets(client, topic, OffsetSpec.latest(), timeout_seconds, partial)  # type: ignore[no-untyped-call]
 
 
-def begin_offsets(client: AdminClient, topic: TopicIdentity, *, timeout_seconds: float = 15) -> dict[int, int]:
-    """Return per partition the offset of the oldest record that the broker still has."""
-    return _offsets(client, topic, OffsetSpec.earliest(), timeout_seconds)  # type: ignore[no-untyped-call]
+def begin_offsets(
+    client: AdminClient, topic: TopicIdentity, *, timeout_seconds: float = 15, partial: bool = False
+) -> dict[int, int]:
+    """Return per partition the offset of the oldest record that the broker still has; ``partial`` as above.
+
+    Raises:
+        KafkaException: the broker does not answer; with ``partial`` for none of the partitions.
+    """
+    return _offsets(client, topic, OffsetSpec.earliest(), timeout_seconds, partial)  # type: ignore[no-untyped-call]
 
 
-def _offsets(client: AdminClient, topic: TopicIdentity, spec: OffsetSpec, timeout_seconds: float) -> dict[int, int]:
+def _offsets(
+    client: AdminClient, topic: TopicIdentity, spec: OffsetSpec, timeout_seconds: float, partial: bool
+) -> dict[int, int]:
     wanted = {TopicPartition(topic.name, p): spec for p in topic.partitions}
-    futures = client.list_offsets(wanted, request_timeout=timeout_seconds)
-    return {tp.partition: future.result(timeout_seconds).offset for tp, future in futures.items()}
+    committed = IsolationLevel.READ_COMMITTED
+    futures = client.list_offsets(wanted, request_timeout=timeout_seconds, isolation_level=committed)
+    found: dict[int, int] = {}
+    problems: list[KafkaException] = []
+    for tp, future in futures.items():
+        try:
+            found[tp.partition] = future.result(timeout_seconds).offset
+        except KafkaException as error:
+            problems.append(error)
+            if partial:
+                _log.warning("%s/%d has no offsets to tell: %s", topic.name, tp.partition, error)
+    if problems and not (partial and found):
+        raise problems[0]
+    return found
 
 
 _COORDINATOR_NOT_READY = {

@@ -9,7 +9,7 @@ from services.common.kafka import TopicIdentity, begin_offsets, committed_offset
 
 @dataclass(frozen=True)
 class Position:
-    """Of one partition: the broker has the records of ``[begin, end)``."""
+    """Of one partition: the broker has the records of ``[begin, end)``, which need not be one at every offset."""
 
     begin: int
     end: int
@@ -23,7 +23,7 @@ class Position:
 
     @property
     def lag(self) -> int:
-        """How many records wait."""
+        """How many offsets wait: as many records, but for transactions' markers and what was aborted."""
         return max(0, self.end - self.stored_to)
 
     @property
@@ -35,13 +35,15 @@ class Position:
 def positions(
     client: AdminClient, group: str, topic: TopicIdentity, *, timeout_seconds: float = 5
 ) -> dict[int, Position]:
-    """Return the position in every partition. The commits are read first, so that a lag is never too small.
+    """Return the position in every partition for which a broker answers.
+
+    The commits are read first, so that a lag is never too small.
 
     Raises:
-        KafkaException: the broker or the group's coordinator does not answer in time.
+        KafkaException: no broker, or not the group's coordinator, answers in time.
     """
     committed = committed_offsets(client, group, topic, timeout_seconds=timeout_seconds)
-    begin = begin_offsets(client, topic, timeout_seconds=timeout_seconds)
-    end = end_offsets(client, topic, timeout_seconds=timeout_seconds)
+    begin = begin_offsets(client, topic, timeout_seconds=timeout_seconds, partial=True)
+    end = end_offsets(client, topic, timeout_seconds=timeout_seconds, partial=True)
     ours = {p: c.offset for p, c in committed.items() if c.is_for(topic)}
-    return {p: Position(begin[p], end[p], ours.get(p)) for p in topic.partitions}
+    return {p: Position(begin[p], end[p], ours.get(p)) for p in topic.partitions if p in begin and p in end}

@@ -33,19 +33,22 @@ class Rejected:
 
 @dataclass
 class Block:
-    """Consecutive records ``first..last`` (inclusive) of one partition: what is stored and committed as one."""
+    """The offsets ``first..last`` (inclusive) of one partition: what is stored and committed as one."""
 
     stream: Stream
     epoch: int
     partition: int
     first: int
     last: int
-    last_time_ms: int
+    last_time_ms: int | None
+    """Of the last record; None while there is none."""
     opened_at: float
     records: list[Record] = field(default_factory=list)
     """The raw records of ``rows``, in the same order: what goes to quarantine if ClickHouse refuses a row."""
     rows: list[Row] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    holes: list[range] = field(default_factory=list)
+    """Offsets at which Kafka is known to have no record, ascending."""
     bytes: int = 0
 
     @property
@@ -54,7 +57,7 @@ class Block:
         return self.stream.topic, self.partition
 
     def __len__(self) -> int:
-        return len(self.rows) + len(self.rejected)
+        return len(self.rows) + len(self.rejected) + len(self.holes)
 
     def add(self, record: Record) -> None:
         """Decode one more record of the partition, later than all before."""
@@ -71,24 +74,27 @@ class Block:
             self.rows.append(row)
             self.records.append(record)
 
+    def add_hole(self, hole: range) -> None:
+        """Take in offsets without a record, later than all before."""
+        self.last = hole[-1]
+        self.holes.append(hole)
+
     def is_due(self, limits: Limits, now: float) -> bool:
         """Whether the block has reached a limit."""
         return len(self) >= limits.rows or self.bytes >= limits.bytes or now - self.opened_at >= limits.seconds
 
     def halves(self) -> tuple["Block", "Block"]:
-        """Return the good rows as two blocks, to find the row at fault; neither carries the rejected records."""
+        """Return the good rows as two blocks, to find the row at fault; neither carries anything else."""
         middle = len(self.rows) // 2
         return (
-            replace(self, rows=self.rows[:middle], records=self.records[:middle], rejected=[]),
-            replace(self, rows=self.rows[middle:], records=self.records[middle:], rejected=[]),
+            replace(self, rows=self.rows[:middle], records=self.records[:middle], rejected=[], holes=[]),
+            replace(self, rows=self.rows[middle:], records=self.records[middle:], rejected=[], holes=[]),
         )
 
 
-def open_block(stream: Stream, epoch: int, record: Record, now: float) -> Block:
-    """Return a block that holds ``record``."""
-    block = Block(stream, epoch, record.partition, record.offset, record.offset, record.time_ms, now)
-    block.add(record)
-    return block
+def open_block(stream: Stream, epoch: int, partition: int, first: int, now: float) -> Block:
+    """Return a block that begins at offset ``first`` and holds nothing yet."""
+    return Block(stream, epoch, partition, first, first - 1, None, now)
 
 
 def token(epoch: int, partition: int, first: int, last: int, offsets: Iterable[int]) -> str:

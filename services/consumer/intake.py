@@ -7,12 +7,13 @@ the next ones can be decoded while ClickHouse works on the last.
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, Message
 
 from services.consumer.batch import Block, Limits, open_block
 from services.consumer.decode import Stream
-from services.consumer.membership import Membership, Place, RestartError
+from services.consumer.membership import Membership, Owned, Place, RestartError
 from services.consumer.metrics import Metrics
 from services.consumer.record import Record, record_of
 from services.consumer.start import GapError
@@ -25,6 +26,25 @@ _TOPIC_TROUBLE = {
     KafkaError._UNKNOWN_TOPIC,
     KafkaError._UNKNOWN_PARTITION,
 }
+
+
+_UNREADABLE = {
+    KafkaError._BAD_MSG,
+    KafkaError._BAD_COMPRESSION,
+    KafkaError._UNDERFLOW,
+    KafkaError._NOT_IMPLEMENTED,
+}
+"""What Kafka's client says of records that it cannot read, and goes on behind them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """What happened to a partition between two of its messages."""
+
+    place: Place
+    end: int | None = None
+    """Everything before this offset has been delivered; None: fetching was disturbed here."""
+    unreadable: str = ""
 
 
 class Intake:
@@ -46,7 +66,7 @@ class Intake:
         self._limits = limits
         self._held_rows = held_rows
         self._clock = clock
-        self._polled: deque[Message] = deque()
+        self._polled: deque[Message | _Mark] = deque()
         self._blocks: dict[Place, Block] = {}
         self.taken = 0
         """Records taken in so far; a redelivery counts again."""
@@ -75,10 +95,18 @@ class Intake:
         """
         for message in messages:
             error = message.error()
-            if error is not None:
-                self._on_error(error, message)
-            else:
+            if error is None:
                 self._polled.append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._polled.append(_Mark(_place_of(message), message.offset()))
+            elif error.code() in _UNREADABLE and message.topic() is not None:
+                self._polled.append(_Mark(_place_of(message), unreadable=str(error)))
+            else:
+                self._on_error(error, message)
+
+    def note_disturbance(self, places: Iterable[Place]) -> None:
+        """What comes next of these partitions was fetched anew: look twice whether all of it is there."""
+        self._polled.extend(_Mark(place) for place in places)
 
     def take_in(self, at_most: int | None = None) -> bool:
         """Decode waiting messages into the open blocks, until one is due; return whether any was taken."""
@@ -88,12 +116,19 @@ class Intake:
         try:
             while left and self._polled:
                 left -= 1
-                record = record_of(self._polled[0])
-                block = self._blocks.get((record.topic, record.partition))
+                head = self._polled[0]
+                if isinstance(head, _Mark):
+                    record, place = None, head.place
+                else:
+                    record = record_of(head)
+                    place = record.topic, record.partition
+                block = self._blocks.get(place)
                 if block is not None and block.is_due(self._limits, now):
                     break
                 self._polled.popleft()
-                if self._take(record, block, now):
+                if isinstance(head, _Mark):
+                    self._heed(head, now)
+                elif record is not None and self._take(place, record, block, now):
                     taken[record.topic] += 1
         finally:
             self.taken += taken.total()
@@ -101,33 +136,62 @@ class Intake:
                 self._metrics.consumed.labels(topic).inc(count)
         return bool(taken)
 
-    def _take(self, record: Record, block: Block | None, now: float) -> bool:
+    def _take(self, place: Place, record: Record, block: Block | None, now: float) -> bool:
         """Add the record to its partition's block; return whether it was one for us."""
-        place = (record.topic, record.partition)
         owned = self._membership.owned.get(place)
         if owned is None or record.offset < owned.next:
             return False  # revoked meanwhile, or fetched before we went back
-        if record.offset > owned.next and not self._is_hole_real(place, record.offset):
-            return False
-        owned.next = record.offset + 1
+        if record.offset > owned.next:
+            if not self._pass_hole(place, owned, record.offset, now):
+                return False
+            block = self._blocks.get(place)
         if block is None:
-            self._blocks[place] = open_block(self._streams[record.topic], owned.topic.epoch, record, now)
-        else:
-            block.add(record)
+            block = self._open(place, owned, now)
+        block.add(record)
+        owned.next = record.offset + 1
+        owned.is_steady = True
         return True
 
-    def _is_hole_real(self, place: Place, offset: int) -> bool:
-        """Go back once to see whether the records before ``offset`` are really not there."""
-        owned = self._membership.owned[place]
-        if owned.sought != owned.next:
+    def _heed(self, mark: _Mark, now: float) -> None:
+        owned = self._membership.owned.get(mark.place)
+        if owned is None:
+            return
+        if mark.end is None:
+            owned.is_steady = False
+            owned.unreadable = mark.unreadable or owned.unreadable
+        elif mark.end > owned.next:
+            self._pass_hole(mark.place, owned, mark.end, now)
+
+    def _pass_hole(self, place: Place, owned: Owned, until: int, now: float) -> bool:
+        """Take offsets before ``until`` for what they are: no records. Return False to see first whether they are.
+
+        Kafka's client passes over transactions' markers, what was aborted, and what compaction has removed. But when
+        it begins to fetch anew, it has been seen to leave out records: then we go back once and look again.
+        """
+        hole = range(owned.next, until)
+        if not owned.is_steady and owned.sought != owned.next:
             owned.sought = owned.next
-            log.warning("%s/%d: %d came where %d was next; fetching again", *place, offset, owned.next)
+            log.info("%s/%d: %d came where %d was next; fetching again", *place, until, owned.next)
             self._forget_polled([place])
             self._membership.go_back(place)
+            self.note_disturbance([place])
             return False
-        # Only a transaction's markers or compaction make such holes, and our topics have neither.
-        log.error("%s/%d: offsets %d to %d do not exist; the audit will report them", *place, owned.next, offset - 1)
+        block = self._blocks.get(place) or self._open(place, owned, now)
+        if owned.unreadable:
+            log.error(
+                "%s/%d: offsets %d to %d cannot be read, the audit will report them: %s",
+                *place, hole[0], hole[-1], owned.unreadable,
+            )  # fmt: skip
+            block.last = hole[-1]
+        else:
+            block.add_hole(hole)
+        owned.next, owned.is_steady, owned.unreadable = until, True, ""
         return True
+
+    def _open(self, place: Place, owned: Owned, now: float) -> Block:
+        block = open_block(self._streams[place[0]], owned.topic.epoch, place[1], owned.next, now)
+        self._blocks[place] = block
+        return block
 
     def _on_error(self, error: KafkaError, message: Message) -> None:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
@@ -144,7 +208,7 @@ class Intake:
 
     def _forget_polled(self, places: Iterable[Place]) -> None:
         gone = set(places)
-        self._polled = deque(m for m in self._polled if (m.topic(), m.partition()) not in gone)
+        self._polled = deque(m for m in self._polled if _place_of(m) not in gone)
 
     def drop(self, places: Iterable[Place]) -> None:
         """Forget all that is held of these partitions."""
@@ -166,3 +230,12 @@ class Intake:
     def of(self, places: Iterable[Place]) -> list[Block]:
         """Take out the blocks of these partitions."""
         return [block for place in places if (block := self._blocks.pop(place, None)) is not None]
+
+
+def _place_of(message: Message | _Mark) -> Place:
+    if isinstance(message, _Mark):
+        return message.place
+    topic, partition = message.topic(), message.partition()
+    assert topic is not None, "whatever is told of a partition names its topic"
+    assert partition is not None, "and its number"
+    return topic, partition

@@ -140,11 +140,16 @@ class Loop:
             for block in blocks:
                 self._raise_if_too_much_is_bad(block)
                 parts = self._patience.call("erased viewers", partial(self._writer.sort_out, block))
+                self._note_holes(block)
                 self._set_aside(block, parts.rejected, parts.erased)
                 self._store(parts.good)
             self._commit(ours)
         finally:
             self._settling = False
+
+    def _note_holes(self, block: Block) -> None:
+        if block.holes:
+            self._patience.call("offsets without a record", lambda: self._writer.note_holes(block))
 
     def _set_aside(self, block: Block, rejected: list[Rejected], erased: list[int]) -> None:
         if rejected or erased:
@@ -191,8 +196,9 @@ class Loop:
         if not self._patience.call("commit", commit, here=True):
             return
         for block, owned in ours:
-            owned.committed_time_ms = block.last_time_ms
-            self._metrics.last_committed.labels(block.stream.topic).set(block.last_time_ms / 1000)
+            if block.last_time_ms is not None:
+                owned.committed_time_ms = block.last_time_ms
+                self._metrics.last_committed.labels(block.stream.topic).set(block.last_time_ms / 1000)
 
     def _commit_and_wait(self, offsets: list[TopicPartition]) -> None:
         """Return once the broker has taken the offsets. What is polled meanwhile goes to the next blocks.
@@ -273,7 +279,7 @@ class Loop:
     def resume(self) -> None:
         """Fetch again after `wait`."""
         if not self._in_callback:
-            self._membership.resume()
+            self._intake.note_disturbance(self._membership.resume())
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

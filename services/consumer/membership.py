@@ -33,6 +33,10 @@ class Owned:
     """Kafka's time of the last record that we committed."""
     sought: int | None = None
     """Where we went back to because the records from there did not reach us."""
+    is_steady: bool = False
+    """Whether fetching was not disturbed since the last record: then Kafka's client has left nothing out."""
+    unreadable: str = ""
+    """Why the client could not read what comes next, if it said so."""
 
 
 class Membership:
@@ -87,12 +91,13 @@ class Membership:
             self._consumer.pause([TopicPartition(*place) for place in new])
             self._paused |= new
 
-    def resume(self) -> None:
-        """Undo `pause`."""
+    def resume(self) -> set[Place]:
+        """Undo `pause`; return where fetching begins anew."""
         paused = self._paused & set(self.owned)
         self._paused.clear()
         if paused:
             self._consumer.resume([TopicPartition(*place) for place in paused])
+        return paused
 
     def go_back(self, place: Place) -> None:
         """Fetch again from the offset that comes next."""

@@ -43,6 +43,9 @@ def consumer_config(settings: ConsumerSettings) -> dict[str, object]:
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",
+        # Offsets without a record (of transactions) are passed over; the end tells that the last ones were, too.
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
         # What is fetched ahead of us, per process: flat memory however long ClickHouse is away.
         "queued.max.messages.kbytes": 16 * 1024,
         "fetch.message.max.bytes": 2**20,

@@ -50,8 +50,13 @@ class Situation:
     committed: Committed | None
     noted_first: int | None
     """Where reading of this incarnation once began; None: it never was read."""
-    begin: int
-    end: int
+    begin: int | None
+    end: int | None
+    """None: nobody answers for the partition now."""
+
+
+class UnansweredError(Exception):
+    """Where a partition begins cannot be told now."""
 
 
 def decide(s: Situation, unstored: Callable[[int, int], int]) -> Start:
@@ -63,9 +68,12 @@ def decide(s: Situation, unstored: Callable[[int, int], int]) -> Start:
     Raises:
         GapError: records between what is stored and what the broker still has are gone, or the log is shorter than
             what was committed.
+        UnansweredError: nobody answers for a partition of which nothing is committed.
     """
     name = f"{s.topic.name}/{s.partition}"
     if s.committed is not None and s.committed.is_for(s.topic):
+        if s.begin is None or s.end is None:  # fetching will tell whether it is still there
+            return Start(s.committed.offset)
         if s.committed.offset < s.begin:
             raise GapError(overtaken(name, s.committed.offset, s.begin))
         if s.committed.offset > s.end:
@@ -73,6 +81,8 @@ def decide(s: Situation, unstored: Callable[[int, int], int]) -> Start:
                 f"{name}: {s.committed.offset} is committed, but the log ends at {s.end}: the broker lost records"
             )
         return Start(s.committed.offset)
+    if s.begin is None:
+        raise UnansweredError(f"{name}: nothing is committed, and nobody tells where it begins")
     if s.noted_first is None:
         log.info("first reading of %s (topic id %s) begins at offset %d", name, s.topic.topic_id, s.begin)
         return Start(s.begin, is_first=True)
@@ -108,7 +118,7 @@ class Starts:
             KafkaException, clickhouse_connect.driver.exceptions.Error: somebody does not answer.
         """
         committed = committed_offsets(self._make_admin(), self._group, topic)
-        begin, end = begin_offsets(self._admin, topic), end_offsets(self._admin, topic)
+        begin, end = begin_offsets(self._admin, topic, partial=True), end_offsets(self._admin, topic, partial=True)
         wanted = sorted(partitions)
         client: Client | None = None
         noted: dict[int, int] = {}
@@ -117,7 +127,7 @@ class Starts:
             noted = audit.first_offsets(client, topic)
         starts = {}
         for p in wanted:
-            situation = Situation(topic, p, committed.get(p), noted.get(p), begin[p], end[p])
+            situation = Situation(topic, p, committed.get(p), noted.get(p), begin.get(p), end.get(p))
             starts[p] = decide(situation, lambda a, b, p=p: self._unstored(topic, p, a, b))  # type: ignore[misc]
         first = {p: start.offset for p, start in starts.items() if start.is_first}
         if first and client is not None:

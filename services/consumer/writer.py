@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from clickhouse_connect.datatypes.base import ClickHouseType
@@ -24,6 +25,10 @@ _QUARANTINE_COLUMNS = (
     "user_id",
 )  # fmt: skip
 _ABSENT_COLUMNS = ("epoch", "partition", "offset", "reason")
+NO_RECORD = "no_record"
+"""The reason of offsets that Kafka gave to no record: a transaction's marker, what was aborted, compaction."""
+LONGEST_LISTED_HOLE = 1_000
+"""The offsets of longer ones are written by ClickHouse itself."""
 INSERT_SETTINGS = {
     # A repeated block must repair its materialized view too: the crash may have come between the two.
     "deduplicate_blocks_in_dependent_materialized_views": 1,
@@ -39,6 +44,13 @@ class Sorted:
     good: Block
     rejected: list[Rejected]
     erased: list[int]
+
+
+def _note_hole(client: Client, block: Block, hole: range) -> None:
+    client.command(
+        f"INSERT INTO {ABSENT_OFFSETS} ({', '.join(_ABSENT_COLUMNS)}) "  # noqa: S608
+        f"SELECT {block.epoch}, {block.partition}, number, '{NO_RECORD}' FROM numbers({hole.start}, {len(hole)})"
+    )
 
 
 def _erased_users(client: Client) -> frozenset[int]:
@@ -76,13 +88,25 @@ class Writer:
         if not any(row[USER] in erased for row in block.rows) and not any(
             bad.user_id in erased for bad in block.rejected
         ):
-            return Sorted(replace(block, rejected=[]), block.rejected, [])
+            return Sorted(replace(block, rejected=[], holes=[]), block.rejected, [])
         kept = [(row, record) for row, record in zip(block.rows, block.records, strict=True) if row[USER] not in erased]
         rejected = [bad for bad in block.rejected if bad.user_id not in erased]
         gone = [row[OFFSET] for row in block.rows if row[USER] in erased]
         gone += [bad.record.offset for bad in block.rejected if bad.user_id in erased]
-        good = replace(block, rows=[row for row, _ in kept], records=[record for _, record in kept], rejected=[])
+        good = replace(
+            block, rows=[row for row, _ in kept], records=[record for _, record in kept], rejected=[], holes=[]
+        )
         return Sorted(good, rejected, sorted(gone))
+
+    def note_holes(self, block: Block) -> None:
+        """Enter offsets at which Kafka has no record, so that the audit adds up without them."""
+        small = [hole for hole in block.holes if len(hole) <= LONGEST_LISTED_HOLE]
+        if small:
+            rows: list[Row] = [(block.epoch, block.partition, offset, NO_RECORD) for hole in small for offset in hole]
+            self._insert(block, ABSENT_OFFSETS, _ABSENT_COLUMNS, rows)
+        for hole in block.holes:
+            if len(hole) > LONGEST_LISTED_HOLE:  # of a great transaction that was aborted, or compaction
+                self._do(partial(_note_hole, block=block, hole=hole))
 
     def set_aside(self, block: Block, rejected: Sequence[Rejected], erased: Sequence[int]) -> None:
         """Store what does not belong into the stream's table; return once that is acknowledged."""

@@ -3,10 +3,15 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from threading import Lock
 from typing import Generic, TypeVar
 
 C = TypeVar("C")
 log = logging.getLogger(__name__)
+
+
+class NotThereError(Exception):
+    """The store answers, and does not have what was looked for: no fault of the store."""
 
 
 class Dependency(Generic[C]):
@@ -15,6 +20,7 @@ class Dependency(Generic[C]):
     def __init__(self, name: str, connect: Callable[[], C], close: Callable[[C], object] = lambda _: None) -> None:
         self.name = name
         self.up: bool | None = None
+        self._lock = Lock()
         self._connect = connect
         self._close = close
 
@@ -28,11 +34,18 @@ class Dependency(Generic[C]):
             finally:
                 with suppress(Exception):
                     self._close(client)
-        except Exception as error:
-            if self.up is not False:
-                log.warning("%s could not be read", self.name, extra={"why": repr(error)})
-            self.up = False
+        except NotThereError:
+            self._note(up=True)
             raise
-        if self.up is False:
+        except Exception as error:
+            self._note(up=False, why=repr(error))
+            raise
+        self._note(up=True)
+
+    def _note(self, *, up: bool, why: str = "") -> None:
+        with self._lock:
+            before, self.up = self.up, up
+        if not up and before is not False:
+            log.warning("%s could not be read", self.name, extra={"why": why})
+        if up and before is False:
             log.info("%s can be read again", self.name)
-        self.up = True

@@ -1,5 +1,6 @@
 """The gauges of the last look at each part, as Prometheus collects them."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from threading import Lock
 
@@ -8,6 +9,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from services.contracts.metrics import Metric
+
+log = logging.getLogger(__name__)
 
 Labels = tuple[str, ...]
 Samples = Mapping[Metric, Mapping[Labels, float]]
@@ -31,8 +34,9 @@ class Gauges(Collector):
         """
         if unknown := [metric.name for metric in samples if metric not in self._metrics]:
             raise ValueError(f"{part}: not one of the exporter's metrics: {', '.join(unknown)}")
+        clean = {metric: _clean(metric, found) for metric, found in samples.items()}
         with self._lock:
-            self._samples[part] = samples
+            self._samples[part] = clean
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """Return every family, also those without a sample."""
@@ -44,3 +48,15 @@ class Gauges(Collector):
                 for labels, value in samples.get(metric, {}).items():
                     family.add_metric(labels, value)
         return families
+
+
+def _clean(metric: Metric, found: Mapping[Labels, float]) -> dict[Labels, float]:
+    """Leave out what could not be written out: one foreign value would take all metrics with it."""
+    clean: dict[Labels, float] = {}
+    for labels, value in found.items():
+        try:
+            texts = tuple(str(label).encode(errors="replace").decode() for label in labels)
+            clean[texts] = float(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            log.warning("%s%s cannot be shown: %s", metric.name, labels, error)
+    return clean

@@ -1,6 +1,7 @@
-"""Looks at each part when it is due, whatever the stores do."""
+"""Looks at each part when it is due, whatever the stores and the other parts do."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,10 +9,11 @@ from typing import Any, NoReturn
 
 from services.common.metrics_server import Heartbeat
 from services.contracts.metrics import DEPENDENCY_UP, EXPORTER_COLLECT_SECONDS, EXPORTER_LAST_SUCCESS
-from services.exporter.dependency import Dependency
+from services.exporter.dependency import Dependency, NotThereError
 from services.exporter.gauges import Gauges, Samples
 
 log = logging.getLogger(__name__)
+HEARTBEAT_SECONDS = 1.0
 _ITSELF = "exporter"
 
 
@@ -22,48 +24,63 @@ class Part:
     name: str
     interval_seconds: float
     look: Callable[[], Samples]
+    looking_since: float | None = None
     due: float = 0.0
     took_seconds: float = 0.0
     succeeded_at: float | None = None
 
 
 class Loop:
-    """Looks at one part after the other. What a part showed stays when a look fails; its age tells."""
+    """Looks at every part on a thread of its own, so that none waits for another's store.
+
+    What a part showed stays when a look fails; its age tells.
+    """
 
     def __init__(self, parts: Sequence[Part], dependencies: Sequence[Dependency[Any]], gauges: Gauges) -> None:
         self._parts = parts
         self._dependencies = dependencies
         self._gauges = gauges
+        self._lock = threading.Lock()
 
     def run(self, heartbeat: Heartbeat) -> NoReturn:
-        """Look for ever."""
-        while True:
-            heartbeat.beat()
-            self.turn()
-            time.sleep(max(0.05, min(part.due for part in self._parts) - time.monotonic()))
-
-    def turn(self) -> None:
-        """Look at every part that is due; raises nothing that the stores do."""
+        """Look for ever; the heart beats as long as every part's look ends within ``heartbeat.at_most_seconds``."""
         for part in self._parts:
-            start = time.monotonic()
-            if start < part.due:
-                continue
-            try:
-                self._gauges.show(part.name, part.look())
-                part.succeeded_at = time.time()
-            except Exception as error:  # the dependency has said which store; here it is only how often
-                log.debug("%s could not be looked at: %r", part.name, error)
-            part.took_seconds = time.monotonic() - start
-            part.due = start + max(part.interval_seconds, 2 * part.took_seconds)
-            self._show_itself()
+            threading.Thread(target=self._follow, args=(part,), name=part.name, daemon=True).start()
+        while True:
+            now = time.monotonic()
+            begun = [part.looking_since for part in self._parts if part.looking_since is not None]
+            if all(now - since < heartbeat.at_most_seconds for since in begun):
+                heartbeat.beat()
+            time.sleep(HEARTBEAT_SECONDS)
+
+    def _follow(self, part: Part) -> NoReturn:
+        while True:
+            self.look(part)
+            time.sleep(max(0.05, part.due - time.monotonic()))
+
+    def look(self, part: Part) -> None:
+        """Look at a part; raises nothing that the stores do."""
+        part.looking_since = start = time.monotonic()
+        try:
+            self._gauges.show(part.name, part.look())
+            part.succeeded_at = time.time()
+        except NotThereError as error:
+            log.warning("%s: %s", part.name, error)
+        except Exception as error:  # the dependency has said which store; here it is only how often
+            log.debug("%s could not be looked at: %r", part.name, error)
+        part.looking_since = None
+        part.took_seconds = time.monotonic() - start
+        part.due = start + max(part.interval_seconds, 2 * part.took_seconds)
+        self._show_itself()
 
     def _show_itself(self) -> None:
         parts = self._parts
-        self._gauges.show(
-            _ITSELF,
-            {
-                DEPENDENCY_UP: {(d.name,): float(d.up) for d in self._dependencies if d.up is not None},
-                EXPORTER_COLLECT_SECONDS: {(p.name,): p.took_seconds for p in parts if p.took_seconds},
-                EXPORTER_LAST_SUCCESS: {(p.name,): p.succeeded_at for p in parts if p.succeeded_at is not None},
-            },
-        )
+        with self._lock:  # or an older state could be shown after a newer one
+            self._gauges.show(
+                _ITSELF,
+                {
+                    DEPENDENCY_UP: {(d.name,): float(d.up) for d in self._dependencies if d.up is not None},
+                    EXPORTER_COLLECT_SECONDS: {(p.name,): p.took_seconds for p in parts if p.took_seconds},
+                    EXPORTER_LAST_SUCCESS: {(p.name,): p.succeeded_at for p in parts if p.succeeded_at is not None},
+                },
+            )

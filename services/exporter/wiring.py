@@ -1,5 +1,7 @@
 """The exporter's parts and the stores that they read."""
 
+from functools import partial
+
 from prometheus_client import CollectorRegistry
 
 from services.common import clickhouse, kafka, postgres
@@ -34,7 +36,7 @@ METRICS = (
     metrics.EXPORTER_LAST_SUCCESS,
 )
 QUERY_SECONDS = 30
-"""An answer of ClickHouse that takes longer is given up: the other stores wait for their turn meanwhile."""
+"""An answer of ClickHouse that takes longer is given up."""
 
 
 def make_loop(settings: ExporterSettings, registry: CollectorRegistry) -> Loop:
@@ -54,10 +56,9 @@ def make_loop(settings: ExporterSettings, registry: CollectorRegistry) -> Loop:
         "postgres", lambda: postgres.connect(settings.postgres_dsn), lambda connection: connection.close()
     )
 
-    def look_at_stream() -> Samples:
+    def look_at_stream(topic: str) -> Samples:
         with broker.client() as admin:
-            topics = (settings.events_topic, settings.impressions_topic)
-            return stream.look(admin, settings.kafka_bootstrap_servers, settings.consumer_group, topics)
+            return stream.look(admin, settings.kafka_bootstrap_servers, settings.consumer_group, topic)
 
     def look_at_truth() -> Samples:
         with rows.client() as client:
@@ -73,9 +74,10 @@ def make_loop(settings: ExporterSettings, registry: CollectorRegistry) -> Loop:
         with rows.client() as client:
             return lists.look(client, films)
 
+    topics = (settings.events_topic, settings.impressions_topic)
     soon, late = settings.exporter_interval_seconds, settings.exporter_lists_seconds
     parts = [
-        Part("stream", soon, look_at_stream),
+        *(Part(f"stream {topic}", soon, partial(look_at_stream, topic)) for topic in topics),
         Part("audit", soon, look_at_truth),
         Part("models", soon, look_at_models),
         Part("lists", late, look_at_lists),

@@ -37,6 +37,7 @@ _STORE_THEN_COMMIT = """\
             for block in blocks:
                 self._raise_if_too_much_is_bad(block)
                 parts = self._patience.call("erased viewers", partial(self._writer.sort_out, block))
+                self._note_holes(block)
                 self._set_aside(block, parts.rejected, parts.erased)
                 self._store(parts.good)
             self._commit(ours)
@@ -88,6 +89,20 @@ MUTATIONS = (
         "        if rejected or erased:\n",
         "        if erased:\n",
         ("test_12_one_percent", "test_13"),
+    ),
+    Mutation(
+        "offsets without a record are not entered",
+        LOOP,
+        "        if block.holes:\n",
+        "        if False:\n",
+        ("test_21 and committed",),
+    ),
+    Mutation(
+        "what a partition's end tells is not heeded",
+        "services/consumer/intake.py",
+        "        elif mark.end > owned.next:\n",
+        "        elif False:\n",
+        ("test_21 and committed",),
     ),
     Mutation(
         "one epoch for all",

@@ -97,8 +97,8 @@ def block_of(case: Case, epoch: int, bounds: Slice) -> Block:
         Record(TOPIC, partition, offset, 1_700_000_000_000 + offset * 20 * 86_400_000, b"", value)
         for offset, value in enumerate(case.partitions[partition][first : last + 1], start=first)
     ]
-    block = open_block(events_stream(TOPIC), epoch, records[0], 0.0)
-    for record in records[1:]:
+    block = open_block(events_stream(TOPIC), epoch, partition, first, 0.0)
+    for record in records:
         block.add(record)
     return block
 

@@ -129,7 +129,7 @@ def test_records_deleted_before_they_were_stored_leave_no_time(pipeline: Pipelin
     pipeline.produce_raw([(b"k", b"v")] * 10, topic.name, partition=0)
 
     def look() -> tuple[float, float, dict[tuple[str, ...], float]]:
-        found = stream.look(pipeline.admin, pipeline.bootstrap, pipeline.group, [topic.name])
+        found = stream.look(pipeline.admin, pipeline.bootstrap, pipeline.group, topic.name)
         headroom, lag = found[INGEST_RETENTION_HEADROOM][(topic.name,)], found[INGEST_CONSUMER_LAG]
         return headroom, lag[topic.name, "0"], dict(found[INGEST_LAST_COMMITTED])
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import pytest
-from confluent_kafka import Message
+from confluent_kafka import KafkaError, Message
 from prometheus_client import CollectorRegistry
 
 from services.common.kafka import TopicIdentity
@@ -69,9 +69,20 @@ class World:
             for offset in offsets
         )
 
+    def reached(self, end: int, partition: int = 0) -> None:
+        """Offer what Kafka's client says at a partition's end."""
+        self.failed(KafkaError._PARTITION_EOF, end, partition)
+
+    def failed(self, code: int, offset: int = -1, partition: int = 0) -> None:
+        """Offer an error of a partition."""
+        self.intake.offer([Message(topic="events", partition=partition, offset=offset, error=KafkaError(code))])
+
     def stored(self) -> dict[int, list[int]]:
         """Take out what is held; return its offsets by partition."""
-        return {block.partition: [row[OFFSET] for row in block.rows] for block in self.intake.all()}
+        blocks = self.intake.all()
+        self.holes = {b.partition: [offset for hole in b.holes for offset in hole] for b in blocks if b.holes}
+        self.last = {block.partition: block.last for block in blocks}
+        return {block.partition: [row[OFFSET] for row in block.rows] for block in blocks}
 
 
 @pytest.fixture
@@ -108,23 +119,97 @@ def test_room_counts_what_waits_and_what_is_held(world: World) -> None:
     assert world.intake.room == 0
 
 
-def test_a_hole_is_fetched_again_with_all_that_came_after_it(world: World) -> None:
-    world.polled(0, 1, 3, 4, 5)
+def test_a_hole_where_fetching_began_is_fetched_again_with_all_that_came_after_it(world: World) -> None:
+    world.polled(2, 3, 4)
     world.polled(0, partition=1)
     world.intake.take_in()
-    assert world.membership.went_back == [(("events", 0), 2)]
-    world.polled(2, 3, 4, 5)
+    assert world.membership.went_back == [(("events", 0), 0)]
+    world.polled(0, 1, 2, 3, 4)
     world.intake.take_in()
-    assert world.stored() == {0: [0, 1, 2, 3, 4, 5], 1: [0]}
+    assert world.stored() == {0: [0, 1, 2, 3, 4], 1: [0]}
+    assert world.holes == {}
 
 
 def test_a_hole_that_is_still_there_is_real(world: World) -> None:
-    world.polled(0, 3)
+    world.polled(3)
     world.intake.take_in()
     world.polled(3, 4)
     world.intake.take_in()
-    assert world.stored() == {0: [0, 3, 4]}
+    assert world.stored() == {0: [3, 4]}
+    assert world.holes == {0: [0, 1, 2]}
     assert len(world.membership.went_back) == 1
+
+
+def test_a_hole_in_the_middle_of_what_is_fetched_is_real_at_once(world: World) -> None:
+    """A topic with transactions has one for each: to go back for all of them would fetch everything many times."""
+    world.polled(0, 1, 3, 5, 6)
+    world.intake.take_in()
+    assert world.stored() == {0: [0, 1, 3, 5, 6]}
+    assert world.holes == {0: [2, 4]}
+    assert world.membership.went_back == []
+
+
+@pytest.mark.parametrize("waiting", [True, False])
+def test_a_hole_after_fetching_was_disturbed_is_looked_at_twice(world: World, waiting: bool) -> None:
+    """Also when what was polled before the disturbance still waits to be taken in."""
+    world.polled(0, 1, 2)
+    if not waiting:
+        world.intake.take_in()
+    world.intake.note_disturbance([("events", 0)])
+    world.polled(5)
+    world.intake.take_in()
+    assert world.membership.went_back == [(("events", 0), 3)]
+    world.polled(3, 4, 5)
+    world.intake.take_in()
+    assert world.stored() == {0: [0, 1, 2, 3, 4, 5]}
+    assert world.holes == {}
+
+
+def test_the_partitions_end_tells_of_a_hole_behind_the_last_record(world: World) -> None:
+    world.polled(0, 1)
+    world.reached(4)
+    world.intake.take_in()
+    assert world.stored() == {0: [0, 1]}
+    assert world.holes == {0: [2, 3]}
+    world.reached(4)
+    world.polled(4)
+    world.intake.take_in()
+    assert world.stored() == {0: [4]}
+    assert world.holes == {}
+    assert world.last == {0: 4}
+
+
+def test_a_partition_of_nothing_but_holes_is_passed_after_a_second_look(world: World) -> None:
+    world.reached(4)
+    world.intake.take_in()
+    assert world.membership.went_back == [(("events", 0), 0)]
+    world.reached(4)
+    world.intake.take_in()
+    assert world.stored() == {0: []}
+    assert world.holes == {0: [0, 1, 2, 3]}
+    assert world.last == {0: 3}
+
+
+def test_an_end_that_lies_behind_us_says_nothing(world: World) -> None:
+    world.polled(0, 1, 2)
+    world.intake.take_in()
+    world.reached(1)
+    world.intake.take_in()
+    assert world.stored() == {0: [0, 1, 2]}
+    assert world.holes == {}
+
+
+@pytest.mark.parametrize("code", [KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION])
+def test_what_cannot_be_read_is_no_hole_and_stops_nothing(world: World, code: int) -> None:
+    """It is left to the audit, which reports it as missing."""
+    for _ in range(2):
+        world.polled(0, 1)
+        world.failed(code)
+        world.polled(4, 5)
+        world.intake.take_in()
+    assert world.membership.went_back == [(("events", 0), 2)], "it was tried again"
+    assert world.stored() == {0: [0, 1, 4, 5]}
+    assert world.holes == {}
 
 
 def test_nothing_is_kept_of_a_partition_that_is_dropped(world: World) -> None:

@@ -3,13 +3,18 @@ from collections.abc import Callable
 import pytest
 
 from services.common.kafka import Committed, TopicIdentity
-from services.consumer.start import GapError, Situation, Start, decide
+from services.consumer.start import GapError, Situation, Start, UnansweredError, decide
 
 TOPIC = TopicIdentity("events", "id-now", (0,))
 
 
 def situation(
-    *, committed: int | None = None, of: str = "id-now", first: int | None = 0, begin: int = 0, end: int = 100
+    *,
+    committed: int | None = None,
+    of: str = "id-now",
+    first: int | None = 0,
+    begin: int | None = 0,
+    end: int | None = 100,
 ) -> Situation:
     return Situation(TOPIC, 0, None if committed is None else Committed(committed, of), first, begin, end)
 
@@ -24,6 +29,12 @@ def never(_a: int, _b: int) -> int:
 
 def test_reading_goes_on_where_it_was_committed() -> None:
     assert decide(situation(committed=42), never) == Start(42)
+
+
+def test_reading_goes_on_though_nobody_tells_now_where_the_partition_begins_and_ends() -> None:
+    assert decide(situation(committed=42, begin=None, end=None), never) == Start(42)
+    with pytest.raises(UnansweredError, match="events/0"):
+        decide(situation(first=None, begin=None, end=None), never)
 
 
 def test_a_commit_by_an_operator_is_believed() -> None:

@@ -1,11 +1,15 @@
 """What is shown when looks succeed and fail, without any store."""
 
 import logging
+import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from services.common.metrics_server import Heartbeat
 from services.contracts.metrics import (
     CTR,
     DEPENDENCY_UP,
@@ -13,8 +17,9 @@ from services.contracts.metrics import (
     EXPORTER_LAST_SUCCESS,
     INGEST_CONSUMER_LAG,
     LISTS_SHOWN,
+    MODEL_OFFLINE_METRIC,
 )
-from services.exporter.dependency import Dependency
+from services.exporter.dependency import Dependency, NotThereError
 from services.exporter.gauges import Gauges, Samples
 from services.exporter.loop import Loop, Part
 
@@ -82,8 +87,7 @@ def test_a_store_that_fails_keeps_its_last_values_and_stops_no_other(
 
     def turn() -> None:
         for part in parts:
-            part.due = 0
-        loop.turn()
+            loop.look(part)
 
     def value(name: str, **labels: str) -> float | None:
         return registry.get_sample_value(name, labels)
@@ -115,24 +119,79 @@ def test_an_answer_that_cannot_be_understood_counts_against_the_store_and_closes
     assert (dependency.up, store.closed) == (False, 1)
 
 
-def test_a_part_is_looked_at_when_it_is_due_and_a_slow_one_less_often(registry: CollectorRegistry) -> None:
-    looked = []
-
-    def slow() -> Samples:
-        looked.append("slow")
-        time.sleep(0.05)
-        return {}
-
-    def rare() -> Samples:
-        looked.append("rare")
-        return {}
-
-    parts = [Part("slow", 0.001, slow), Part("rare", 3600, rare)]
+def test_a_slow_part_is_looked_at_less_often(registry: CollectorRegistry) -> None:
+    parts = [Part("slow", 0.001, lambda: time.sleep(0.05) or {}), Part("rare", 3600, dict)]  # type: ignore[func-returns-value]
     loop = Loop(parts, [], Gauges(ITSELF, registry))
     start = time.monotonic()
-    loop.turn()
-    loop.turn()
-    assert looked == ["slow", "rare"]
+    for part in parts:
+        loop.look(part)
     assert parts[0].due >= start + 2 * 0.05, "it rests at least as long as it took"
     assert parts[1].due >= start + 3600
     assert registry.get_sample_value("exporter_collect_seconds", {"part": "slow"}) == pytest.approx(0.05, abs=0.04)
+
+
+class Stop(BaseException):
+    """Ends `Loop.run`, which nothing else does."""
+
+
+class StoppingHeartbeat(Heartbeat):
+    """Ends the loop once `done`; counts its beats."""
+
+    def __init__(self, done: Callable[[], bool], at_most_seconds: float = 60) -> None:
+        super().__init__(at_most_seconds=at_most_seconds)
+        self.done, self.beats = done, 0
+
+    def beat(self) -> None:
+        self.beats += 1
+        if self.done():
+            raise Stop
+
+
+def test_a_part_that_hangs_holds_up_no_other_and_is_told_by_the_health_check(registry: CollectorRegistry) -> None:
+    """A frozen ClickHouse once delayed Kafka's lag by its time-outs."""
+    looked, hanging = [0], threading.Event()
+
+    def look() -> Samples:
+        looked[0] += 1
+        return {INGEST_CONSUMER_LAG: {("events", "0"): float(looked[0])}}
+
+    parts = [Part("hangs", 0.01, lambda: hanging.wait(60) and {}), Part("stream", 0.01, look)]  # type: ignore[arg-type,return-value]
+    loop = Loop(parts, [], Gauges((INGEST_CONSUMER_LAG, *ITSELF), registry))
+    beating = StoppingHeartbeat(lambda: looked[0] > 20)
+    with pytest.raises(Stop):
+        loop.run(beating)
+    shown = registry.get_sample_value("ingest_consumer_lag_messages", {"topic": "events", "partition": "0"})
+    assert shown is not None
+    assert shown > 20
+    late = StoppingHeartbeat(lambda: False, at_most_seconds=0.2)
+    threading.Thread(target=loop.run, args=(late,), daemon=True).start()
+    time.sleep(1.5)
+    before = late.beats
+    time.sleep(1.5)
+    assert late.beats == before, "its health check fails, and somebody starts it again"
+    hanging.set()
+
+
+def test_what_is_not_there_is_no_fault_of_the_store(registry: CollectorRegistry) -> None:
+    store = Store()
+    dependency = Dependency("store", store.connect, Store.close)
+
+    def look() -> Samples:
+        with dependency.client():
+            raise NotThereError("there is no topic events")
+
+    part = Part("stream events", 1, look)
+    Loop([part], [dependency], Gauges(ITSELF, registry)).look(part)
+    assert dependency.up is True
+    assert part.succeeded_at is None
+
+
+@pytest.mark.parametrize("value", [None, "NDCG", [1.0], 10**400])
+def test_a_value_that_cannot_be_shown_takes_no_other_with_it(registry: CollectorRegistry, value: Any) -> None:
+    gauges = Gauges((MODEL_OFFLINE_METRIC,), registry)
+    shown = {("v1", "ndcg"): 0.2, ("v1", "odd"): value, ("v\ud800", None): 0.5}
+    gauges.show("models", {MODEL_OFFLINE_METRIC: shown})  # type: ignore[dict-item]
+    text = generate_latest(registry).decode()
+    assert 'name="ndcg",version="v1"} 0.2' in text
+    assert 'version="v?"} 0.5' in text
+    assert "odd" not in text
