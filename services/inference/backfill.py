@@ -9,7 +9,6 @@ import logging
 import threading
 import time
 
-from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from pydantic import SecretStr
@@ -160,7 +159,8 @@ class Backfill:
         if is_deleted or elsewhere is not None or wanted > KAFKA_ALONE_UP_TO:
             try:
                 self._read_clickhouse(topic, missing, elsewhere)
-            except (ClickHouseError, OSError) as error:
+            except Exception as error:  # whatever it is, Kafka gives what it has
+                log.warning("ClickHouse cannot give the history: %s", error)
                 clickhouse = f"ClickHouse: {type(error).__name__}"
         self._read_kafka(topic, there)
         with self._changed:

@@ -48,7 +48,9 @@ def whole_history(model: Model, user_id: UserId, slots: Mapping[int, int]) -> tu
 def held_by(model: Model, user_id: UserId, slots: Mapping[int, int]) -> set[int]:
     """Return the slots that the model's bundle holds in the same or a newer version."""
     history = model.trained_history(user_id)
-    held = set()
+    held: set[int] = set()
+    if not len(history.item_ids):
+        return held
     for slot, version in slots.items():
         signal = take_apart(slot, version)
         row = int(np.searchsorted(history.item_ids, signal.item_id))

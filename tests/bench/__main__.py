@@ -7,6 +7,7 @@ BENCHMARKS = {
     "bench_ranking": "one recommendation against RecTools' recommend()",
     "bench_consumer": "the consumer with all guarantees against a bare loop",
     "bench_reload": "model swaps under request load",
+    "bench_restart": "a restart after a million events, a rollback across two",
     "bench_observability": "the API with and without what observes it",
 }
 

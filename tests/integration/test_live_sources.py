@@ -192,6 +192,31 @@ def test_what_retention_deleted_comes_from_clickhouse(
         assert (one.gap(), one.follower.gap) == (0, None)
 
 
+@pytest.mark.parametrize("trouble", ["frozen", "behind", "without tables"])
+def test_kafka_gives_what_clickhouse_cannot(
+    kafka: KafkaServer, topic: Callable[..., str], own_clickhouse: ClickHouseServer, monkeypatch: pytest.MonkeyPatch,
+    trouble: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(backfill_module, "KAFKA_ALONE_UP_TO", 0)
+    events = topic(partitions=1)
+    identity = identity_of(kafka, events)
+    said = [event(number) for number in range(1, 11)]
+    produce(kafka, events, *said)
+    if trouble != "without tables":
+        client = connect(SecretStr(own_clickhouse.url()))
+        migrate_clickhouse(client, read_migrations(CLICKHOUSE_MIGRATIONS))
+        store(client, identity.epoch, said[:2] + said[4:6])
+    if trouble == "frozen":
+        own_clickhouse.freeze()
+    try:
+        with following(kafka, events, StartingPoint(identity.topic_id, {0: 0}), own_clickhouse.url()) as one:
+            wait_until(lambda: one.follower.caught_up, "it is ready")
+            assert one.films() == list(range(1, 11))
+            assert one.gap() == 0
+    finally:
+        own_clickhouse.thaw()
+
+
 def test_what_neither_has_is_a_gap_until_clickhouse_has_it(
     kafka: KafkaServer, topic: Callable[..., str], own_clickhouse: ClickHouseServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
