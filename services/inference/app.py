@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.telemetry import TelemetryConfig
 
 from services.common.doors import Doors
-from services.inference import openapi, problems
+from services.inference import docs, openapi, problems
 from services.inference.dependencies import Services
 from services.inference.front_door import FrontDoor
 from services.inference.problems import ProblemError
@@ -40,9 +40,12 @@ def create_app(services: Services, running: AbstractAsyncContextManager[None], d
         lifespan=lifespan,
         telemetry=_NO_SECOND_TELEMETRY,
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=docs.OPENAPI_URL,
     )
     app.state.services = services
-    for module in (users, items, events, models, health):
+    for module in (users, items, events, models, health, docs):
         app.include_router(module.router)
     problems.install(app)
     _install_absences(app)

@@ -13,8 +13,9 @@ from services.contracts.rest import ADMIN_KEY_HEADER, DEFAULT_K, MAX_K, FieldErr
 from services.inference.catalogue import Catalogue
 from services.inference.erasure import Erasure
 from services.inference.event_publisher import EventPublisher
+from services.inference.http_limits import MAX_CONNECTIONS
 from services.inference.impression_publisher import ImpressionPublisher
-from services.inference.lanes import Lane
+from services.inference.lanes import Lane, Room
 from services.inference.live_history import LiveHistory
 from services.inference.metrics import Metrics
 from services.inference.model_store import ModelStore
@@ -43,6 +44,7 @@ class Services:
     searches: Lane = field(default_factory=lambda: Lane("a search", at_once=6, waiting=32))
     admin: Lane = field(default_factory=lambda: Lane("the admin routes", at_once=4, waiting=16))
     """Erasure, export and reload, which may take minutes."""
+    publishing: Room = field(default_factory=lambda: Room("Kafka", at_once=MAX_CONNECTIONS // 2))
     bodies: Lane = field(default_factory=lambda: Lane("large bodies to be read", at_once=1, waiting=64))
 
 

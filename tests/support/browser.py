@@ -28,13 +28,13 @@ def chromium_path() -> str | None:
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
+def chromium(*flags: str) -> Iterator[Browser]:
     """Start a browser and end it with the block; skips the test when none is installed."""
     path = chromium_path()
     if path is None:
         pytest.skip("no Chromium: install Debian's package `chromium`, or set CHROMIUM to a Chrome or Chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, headless=True, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=path, headless=True, args=[*FLAGS, *flags])
         try:
             yield browser
         finally:

@@ -87,10 +87,10 @@ class Replica:
 
 
 @contextmanager
-def one_replica(kafka: KafkaServer, postgres: PostgresServer, folder: Path) -> Iterator[Replica]:
+def one_replica(kafka: KafkaServer, postgres: PostgresServer, folder: Path, films: int = 45) -> Iterator[Replica]:
     """A ready replica with a catalogue, a model and topics of its own; ClickHouse is away."""
     name = postgres.create_database()
-    prepare_catalogue(postgres.dsn(name))
+    prepare_catalogue(postgres.dsn(name), films)
     events, impressions = kafka.create_topic(partitions=1), kafka.create_topic(partitions=1)
     crown(postgres.dsn(name), make_bundle(folder).manifest)
     nowhere = "http://default:@127.0.0.1:9/default"
