@@ -5,6 +5,7 @@ needs; the larger sets come from GroupLens, checked against the sums that GroupL
 is not fetched again. GroupLens' terms allow research use and no redistribution.
 """
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -117,6 +118,7 @@ def _fetch_archive(name: str, archive: Archive, root: Path) -> None:
         ) from error
     extracted, target = root / archive.folder, root / name
     if extracted != target:
+        shutil.rmtree(target, ignore_errors=True)  # of a run that was cut off before it was complete
         extracted.rename(target)
 
 
