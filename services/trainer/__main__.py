@@ -14,7 +14,8 @@ Exit status:
   2  arguments, settings or files are wrong: trying again changes nothing
   3  the gate refused the model; the champion goes on serving
   4  not enough data to train on
-  5  files were refused, all others are imported; the reports are in failed/ (see services/trainer/landing.py)
+  5  files were refused or had to be left, all others are imported; the reports are in failed/ (see
+     services/trainer/landing.py)
 """
 
 import argparse
@@ -26,6 +27,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import asdict
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +40,13 @@ from services.common.waiting import wait_for
 from services.contracts.ids import UserId
 from services.contracts.logs import RUN_ID, log_context
 from services.trainer import steps
+from services.trainer.file_store import note_rewritten
 from services.trainer.forget import forget
+from services.trainer.forget_files import forget_in_files
 from services.trainer.landing import EmptyCatalogueError, Imported, import_files
 from services.trainer.load import load
+from services.trainer.movielens_tables import MovieLensError
 from services.trainer.prune import prune
-from services.trainer.ratings_file import MovieLensError
 from services.trainer.run import Run, RunError
 from services.trainer.run_folders import prune_runs
 from services.trainer.settings import (
@@ -65,10 +69,11 @@ Answer = dict[str, Any]
 
 
 class FilesRefusedError(Exception):
-    """Files had bad lines; everything else was imported."""
+    """Files had bad lines or could not be moved; everything else was imported."""
 
     def __init__(self, imported: Imported) -> None:
-        super().__init__(f"{len(imported.refused)} of the files were refused; the reports are in failed/")
+        left = f", {len(imported.left)} could not be read or moved and stay where they are" if imported.left else ""
+        super().__init__(f"{len(imported.refused)} of the files were refused; the reports are in failed/{left}")
         self.imported = imported
 
 
@@ -234,7 +239,7 @@ def _load(options: argparse.Namespace) -> Answer:
     settings = LoadSettings.from_environment()
     configure_logging("trainer", settings.log_level)
     with closing(_postgres(settings)) as connection, closing(_clickhouse(settings)) as client:
-        return asdict(load(options.movielens, connection, client))
+        return asdict(load(options.movielens, connection, client, datetime.now(timezone.utc)))
 
 
 def _import_files(_: argparse.Namespace) -> Answer:
@@ -243,7 +248,7 @@ def _import_files(_: argparse.Namespace) -> Answer:
     configure_logging("trainer", settings.log_level)
     with closing(_postgres(settings)) as connection, closing(_clickhouse(settings)) as client:
         imported = import_files(settings.landing_dir, connection, client, datetime.now(timezone.utc))
-    if imported.refused:
+    if imported.refused or imported.left:
         raise FilesRefusedError(imported)
     return asdict(imported)
 
@@ -273,6 +278,9 @@ def _forget(_: argparse.Namespace) -> Answer:
             settings.runs_dir,
             connection,
             in_clickhouse=in_clickhouse,
+            in_files=lambda viewers: forget_in_files(
+                settings.landing_dir, viewers, partial(note_rewritten, connection)
+            ),
             now=datetime.now(timezone.utc),
         ).answer()
 

@@ -3,7 +3,7 @@
 The same file loaded twice, under whatever name, gives the same rows, which ClickHouse keeps once.
 """
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,35 +11,10 @@ from numpy.typing import NDArray
 
 from services.contracts.events import SCHEMA_VERSION, Action
 from services.contracts.tables import FILES_EPOCH
+from services.trainer.ratings_file import RatingsBlock
 
 _VERSION_8 = 0x8 << 12
 _VARIANT = 1 << 63
-
-
-class FileRows(Protocol):
-    """Consecutive rows of a file; all arrays are equally long."""
-
-    @property
-    def first_row(self) -> int:
-        """Number of the first row, from 0."""
-
-    @property
-    def user_id(self) -> NDArray[np.int64]:
-        """The viewers."""
-
-    @property
-    def item_id(self) -> NDArray[np.int64]:
-        """The films."""
-
-    @property
-    def rating(self) -> NDArray[np.float32]:
-        """Stars, 0.5 to 5."""
-
-    @property
-    def time_us(self) -> NDArray[np.int64]:
-        """Microseconds since 1970 UTC."""
-
-    def __len__(self) -> int: ...
 
 
 def partition_of(content_sha256: bytes) -> int:
@@ -64,17 +39,16 @@ def event_ids(content_sha256: bytes, rows: NDArray[np.int64]) -> NDArray[np.uint
     return ids
 
 
-def to_arrow(block: FileRows, content_sha256: bytes, source: str) -> Any:
+def to_arrow(block: RatingsBlock, content_sha256: bytes, source: str) -> Any:
     """Return the block as an Arrow table with the columns of ``events``, each rating a `rate` event of ``source``."""
     n = len(block)
-    rows = np.arange(block.first_row, block.first_row + n, dtype=np.int64)
     # 16 bytes in the order in which a UUID is written.
-    ids = pa.py_buffer(event_ids(content_sha256, rows).astype(">u8").tobytes())
+    ids = pa.py_buffer(event_ids(content_sha256, block.row).astype(">u8").tobytes())
     return pa.table(
         {
             "epoch": pa.repeat(pa.scalar(FILES_EPOCH, pa.uint64()), n),
             "partition": pa.repeat(pa.scalar(partition_of(content_sha256), pa.uint64()), n),
-            "offset": pa.array(rows.astype(np.uint64)),
+            "offset": pa.array(block.row.astype(np.uint64)),
             "record_time": pa.repeat(pa.scalar(0, pa.timestamp("ms", tz="UTC")), n),
             "event_id": pa.Array.from_buffers(pa.binary(16), n, [None, ids]),
             "user_id": pa.array(block.user_id),

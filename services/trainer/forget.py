@@ -31,6 +31,7 @@ from services.common.registry import ModelVersion, Stage
 from services.contracts.bundle import MANIFEST_FILE, Manifest
 from services.contracts.ids import UserId
 from services.trainer import run_folders
+from services.trainer.forget_files import ForgottenInFiles
 from services.trainer.run import Extracted, Run
 from services.trainer.without_viewers import without_viewers
 
@@ -55,6 +56,12 @@ class Forgotten:
     """Bundles and folders of runs that are gone without replacement."""
     waiting: list[str] = field(default_factory=list)
     """What is still in use, and goes next time."""
+    files: int = 0
+    """Landed files that were rewritten."""
+    lines: int = 0
+    """Lines that were taken out of them."""
+    not_ours: list[str] = field(default_factory=list)
+    """Other folders beside the landed files, which are not looked into."""
     troubles: list[str] = field(default_factory=list)
     left: set[UserId] = field(default_factory=set)
     """Erased viewers of whom something is left."""
@@ -65,6 +72,9 @@ class Forgotten:
             "replaced": self.replaced,
             "deleted": self.deleted,
             "waiting": self.waiting,
+            "files": self.files,
+            "lines": self.lines,
+            "not_ours": self.not_ours,
             "pending": len(self.left),
         }
 
@@ -84,11 +94,12 @@ def forget(
     connection: Connection[Any],
     *,
     in_clickhouse: Callable[[frozenset[UserId]], object],
+    in_files: Callable[[frozenset[UserId]], ForgottenInFiles],
     now: datetime,
 ) -> Forgotten:
     """Delete what is left of every erased viewer, and note whose erasure is complete. Safe to repeat. Blocks.
 
-    ``in_clickhouse`` does so in the store.
+    ``in_clickhouse`` does so in the store, ``in_files`` in the landed files.
 
     Raises:
         ForgetError: something failed; everything else is done.
@@ -102,6 +113,7 @@ def forget(
         viewers = as_array(everyone)
         unfinished = erased.erased_viewers(connection, pending_only=True)
         _each("ClickHouse", as_array(unfinished), done, lambda: in_clickhouse(unfinished) if unfinished else None)
+        _each("landed files", viewers, done, partial(_forget_files, in_files, everyone, done))
         for path in sorted(model_dir.iterdir()) if model_dir.is_dir() else []:
             _each(path.name, viewers, done, partial(_forget_bundle, path, connection, viewers, now, done))
         with run_folders.alone(runs_dir):
@@ -164,6 +176,15 @@ def _each(what: str, viewers: Viewers, done: Forgotten, act: Callable[[], object
         act()
     except Exception as error:  # one bundle, folder or store never stops the others
         done.keep(what, viewers, error)
+
+
+def _forget_files(
+    in_files: Callable[[frozenset[UserId]], ForgottenInFiles], everyone: frozenset[UserId], done: Forgotten
+) -> None:
+    files = in_files(everyone)
+    done.files, done.lines, done.not_ours = files.rewritten, files.lines, files.not_ours
+    done.left |= files.viewers_left
+    done.troubles += [f"{name}: {reason}" for name, reason in files.left.items()]
 
 
 def _forget_bundle(path: Path, connection: Connection[Any], viewers: Viewers, now: datetime, done: Forgotten) -> None:

@@ -1,6 +1,16 @@
 """Takes up files of ratings that have landed: ``landing → incoming → processed | failed``, each content once.
 
-A file is dropped into the folder ``LANDING_DIR``, and moves on within it:
+A file is CSV in UTF-8, one rating a line, none with a line break in a value; its first line names the columns, in any
+order:
+
+| column | what |
+|---|---|
+| `user_id` | the viewer, a whole number from 1 |
+| `item_id` | the film, one of the catalogue |
+| `rating` | stars, 0.5 to 5 |
+| `timestamp` | when: seconds since 1970 UTC, or ISO 8601 with a zone; microseconds count |
+
+It is dropped into the folder ``LANDING_DIR``, and moves on within it; other folders in there are left alone:
 
 | folder | what is there |
 |---|---|
@@ -14,39 +24,46 @@ A file is dropped into the folder ``LANDING_DIR``, and moves on within it:
 Files and moves: every move is one rename within a file system, done last. A file that is stored or refused is called
 ``<name>-<first 12 digits of its SHA-256>``, so a name may land again every day and covers nothing.
 
-All or nothing: the whole file is checked first (`services.trainer.landing_csv` says what is valid). With one bad line
-nothing of it is stored; mend it and let it land again.
+All or nothing: the whole file is checked first (`services.trainer.ratings_file`). With one bad line nothing of it is
+stored; mend it and let it land again. Pipes, links and what cannot be read are refused like a bad file. What cannot be
+moved stays, is named, and keeps no other file back.
 
 Once: rows are identified by the file's content and their own number. A crash at any point, and a content that lands
-again under whatever name, add nothing. Imports take turns (an advisory lock in PostgreSQL): a second one waits, then
+again under whatever name, add nothing. Imports take turns (`services.trainer.landing_lock`): a second one waits, then
 takes what is left.
 
 A rating counts for the lists once a model is trained with it: the nightly run does both.
 """
 
+import errno
 import json
 import logging
 import os
-import tempfile
-from collections.abc import Iterator, Set
-from contextlib import contextmanager
+import stat
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from clickhouse_connect.driver.client import Client
 from psycopg import Connection
 
+from services.trainer import ratings_file
 from services.trainer.catalogue import read_titles
 from services.trainer.file_store import rows_when_complete, store
-from services.trainer.landing_csv import Reading, read, spooled
+from services.trainer.landing_lock import alone
+from services.trainer.rating_rules import Rules
+from services.trainer.ratings_file import Checked, Layout, RatingsBlock
+from services.trainer.text_file import FileChangedError
 
 SOURCE = "landing"
 """The events' source."""
 INCOMING, PROCESSED, FAILED = "incoming", "processed", "failed"
+FOLDERS = (INCOMING, PROCESSED, FAILED)
 UNFINISHED = (".part", ".tmp")
-_LOCK = int.from_bytes(b"landing")
+REPORT_SUFFIX = ".errors.json"
+LAYOUT = Layout(",")
 
 log = logging.getLogger(__name__)
 
@@ -64,126 +81,202 @@ class Imported:
     known: list[str] = field(default_factory=list)
     """Names of files whose content was stored before, in ``processed/``."""
     refused: list[str] = field(default_factory=list)
-    """Names of files with bad lines, in ``failed/``."""
+    """Names of files with bad lines, or that cannot be read, in ``failed/``."""
+    left: list[str] = field(default_factory=list)
+    """Names of files that stay where they are for the next import: they cannot be moved, or are still being written."""
     ratings: int = 0
     """Ratings in the files that are new."""
+    doubled: int = 0
+    """Rows of these files that repeated another one, left out."""
+    erased: int = 0
+    """Ratings of erased viewers in these files, left out."""
 
 
 def import_files(folder: Path, postgres: Connection[Any], clickhouse: Client, now: datetime) -> Imported:
     """Take up every file in turn, what was cut off first; return what became of them. Blocks while another one runs.
 
-    A refused file does not keep the others back. ``now`` tells which ratings are of the future.
+    No file keeps the others back. ``now`` tells which ratings are of the future.
 
     Raises:
         EmptyCatalogueError: there are files, but no catalogue; the files stay.
-        Exception: a store or the disk fails: the file stays in ``incoming/``, and the next import goes on there.
+        Exception: a store fails: the file stays in ``incoming/``, and the next import goes on there.
     """
-    for name in (INCOMING, PROCESSED, FAILED):
+    for name in FOLDERS:
         (folder / name).mkdir(parents=True, exist_ok=True)
     done = Imported()
-    with _alone(postgres):
-        items: Set[int] = frozenset()
-        for file in _claimed(folder):
-            items = items or read_titles(postgres).keys()
-            if not items:
-                raise EmptyCatalogueError(f"{_shown(file)} waits in {INCOMING}/, but the catalogue is empty")
-            _take_up(file, folder, items, postgres, clickhouse, now=now, done=done)
+    with alone(folder, postgres):
+        rules: Rules | None = None
+        for file in _claimed(folder, done):
+            if rules is None:
+                films = read_titles(postgres)
+                if not films:
+                    raise EmptyCatalogueError(f"{shown(file)} waits in {INCOMING}/, but the catalogue is empty")
+                rules = Rules(films, now)
+            _Import(folder, rules, postgres, clickhouse, done).take_up(file)
     return done
 
 
-def _claimed(folder: Path) -> Iterator[Path]:
-    """Yield what is in ``incoming/``, then move what has landed there, one at a time; by name."""
-    yield from _files(folder / INCOMING)
-    for landed in _files(folder):
-        claimed = folder / INCOMING / landed.name
-        try:
-            landed.rename(claimed)
-        except FileNotFoundError:
-            continue  # its owner took it back
-        yield claimed
-
-
-def _files(folder: Path) -> list[Path]:
+def waiting_files(folder: Path) -> list[Path]:
+    """Return what has landed in a folder, by name: neither folders nor what is still being written."""
     return sorted(
         path
         for path in folder.iterdir()
-        if path.is_file() and not path.name.startswith(".") and path.suffix not in UNFINISHED
+        if not path.name.startswith(".") and path.suffix not in UNFINISHED and (path.is_symlink() or not path.is_dir())
     )
 
 
-def _take_up(
-    file: Path,
-    folder: Path,
-    items: Set[int],
-    postgres: Connection[Any],
-    clickhouse: Client,
-    *,
-    now: datetime,
-    done: Imported,
-) -> None:
-    with tempfile.TemporaryFile(dir=folder / INCOMING) as unnamed:
-        spool = cast("BinaryIO", unnamed)
-        with file.open("rb") as content:
-            reading = read(content, spool, items, now)
-        name = _final_name(file, reading.sha256)
-        if reading.bad_lines:
-            _report(folder / FAILED / f"{name}.errors.json", file, reading)
-            file.rename(folder / FAILED / name)
-            done.refused.append(name)
-            log.error(
-                "%s is refused: %d bad lines, the first is line %d: %s",
-                _shown(file), reading.bad_lines, reading.problems[0].line, reading.problems[0].reason,
-            )  # fmt: skip
+def shown(file: Path) -> str:
+    """Return the file's name as any log can take it: bytes that are not UTF-8 as escapes."""
+    return os.fsencode(file.name).decode(errors="backslashreplace")
+
+
+def _claimed(folder: Path, done: Imported) -> Iterator[Path]:
+    """Yield what is in ``incoming/``, then move what has landed there, one at a time; by name."""
+    yield from waiting_files(folder / INCOMING)
+    for landed in waiting_files(folder):
+        claimed = folder / INCOMING / landed.name
+        try:
+            if os.path.lexists(claimed):
+                raise FileExistsError(f"{INCOMING}/ holds a file of this name")
+            landed.rename(claimed)
+        except FileNotFoundError:
+            continue  # its owner took it back
+        except OSError as error:
+            _leave(landed, error, done)
+            continue
+        yield claimed
+
+
+@dataclass
+class _Import:
+    folder: Path
+    rules: Rules
+    postgres: Connection[Any]
+    clickhouse: Client
+    done: Imported
+
+    def take_up(self, file: Path) -> None:
+        """Store the file or refuse it, then move it. Only a store's failure is raised."""
+        try:
+            content = open_regular_file(file)
+        except FileNotFoundError:
+            return  # its owner took it back
+        except PermissionError as error:
+            self._move(file, _unreadable(str(error.strerror)))
             return
-        if rows_when_complete(postgres, clickhouse, reading.sha256) is None:
-            done.ratings += store(
-                postgres, clickhouse, spooled(spool), digest=reading.sha256, name=_shown(file), source=SOURCE
-            )
-            done.stored.append(name)
-            log.info("%s is stored: %d ratings", _shown(file), reading.rows)
-        else:
-            done.known.append(name)
-            log.info("%s holds nothing new: the same content was stored before", _shown(file))
-    file.rename(folder / PROCESSED / name)
+        except OSError as error:
+            _leave(file, error, self.done)
+            return
+        if content is None:
+            self._move(file, _unreadable("no regular file: let the file itself land, no link or pipe"))
+            return
+        with content:
+            try:
+                checked = ratings_file.check(content, LAYOUT, self.rules)
+            except (FileChangedError, OSError) as error:
+                _leave(file, error, self.done)
+                return
+            except Exception as error:  # no file may keep the others back
+                log.exception("%s cannot be read", shown(file))
+                checked = _unreadable(repr(error))
+            if not checked.bad_lines:
+                try:
+                    self._store(file, content, checked)
+                except FileChangedError as error:
+                    _leave(file, error, self.done)
+                    return
+        self._move(file, checked)
+
+    def _store(self, file: Path, content: BinaryIO, checked: Checked) -> None:
+        if rows_when_complete(self.postgres, self.clickhouse, checked.sha256) is not None:
+            self.done.known.append(_final_name(file, checked))
+            log.info("%s holds nothing new: the same content was stored before", shown(file))
+            return
+        blocks = _reading(ratings_file.blocks(content, checked, LAYOUT))
+        stored = store(self.postgres, self.clickhouse, blocks, digest=checked.sha256, name=shown(file), source=SOURCE)
+        self.done.stored.append(_final_name(file, checked))
+        self.done.ratings += stored.rows
+        self.done.erased += stored.erased
+        self.done.doubled += len(checked.doubled)
+        log.info(
+            "%s is stored: %d ratings, without %d of erased viewers; %d rows repeat another one",
+            shown(file), stored.rows - stored.erased, stored.erased, len(checked.doubled),
+        )  # fmt: skip
+
+    def _move(self, file: Path, checked: Checked) -> None:
+        """Move a file that is done with; a refused one gets its report first."""
+        name = _final_name(file, checked)
+        try:
+            if not checked.bad_lines:
+                file.rename(self.folder / PROCESSED / name)
+                return
+            write_report(self.folder / FAILED / f"{name}{REPORT_SUFFIX}", _report_of(file, checked))
+            file.rename(self.folder / FAILED / name)
+        except OSError as error:
+            _leave(file, error, self.done)
+            return
+        self.done.refused.append(name)
+        log.error(
+            "%s is refused: %d bad lines, the first is line %d: %s",
+            shown(file), checked.bad_lines, checked.problems[0].line, checked.problems[0].reason,
+        )  # fmt: skip
 
 
-def _final_name(file: Path, digest: bytes) -> str:
+def _leave(file: Path, error: Exception, done: Imported) -> None:
+    done.left.append(shown(file))
+    log.error("%s stays where it is for the next import: %s", shown(file), error)
+
+
+def write_report(path: Path, report: dict[str, Any]) -> None:
+    """Write a report, complete or not at all."""
+    staging = path.with_name(f".{path.name}")
+    staging.write_text(json.dumps(report, indent=2) + "\n")
+    staging.rename(path)
+
+
+def open_regular_file(file: Path) -> BinaryIO | None:
+    """Open a regular file; return None for anything else. Never waits for the other end of a pipe, follows no link."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):  # a link, a socket, a device
+            return None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return None
+    return os.fdopen(descriptor, "rb")
+
+
+def _reading(blocks: Iterator[RatingsBlock]) -> Iterator[RatingsBlock]:
+    """Tell a disk that fails from a store that does, whose errors are `OSError` too."""
+    try:
+        yield from blocks
+    except OSError as error:
+        raise FileChangedError(f"cannot be read any more: {error}") from error
+
+
+def _unreadable(reason: str) -> Checked:
+    checked = Checked()
+    checked.refuse(1, f"the file cannot be read: {reason}")
+    return checked
+
+
+def _final_name(file: Path, checked: Checked) -> str:
     # Names have a limit of 255 bytes, and there must be room for a report's name.
-    shown = Path(_shown(file))
-    stem, suffix = (_cut(part, limit) for part, limit in ((shown.stem, 180), (shown.suffix, 20)))
-    return f"{stem}-{digest.hex()[:12]}{suffix}"
+    name = Path(shown(file))
+    stem, suffix = (_cut(part, limit) for part, limit in ((name.stem, 180), (name.suffix, 20)))
+    return f"{stem}-{checked.sha256.hex()[:12] or f'unread{file.lstat().st_ino:x}'}{suffix}"
 
 
 def _cut(text: str, limit: int) -> str:
     return text.encode()[:limit].decode(errors="ignore")
 
 
-def _report(path: Path, file: Path, reading: Reading) -> None:
-    """Write what is wrong with the file, complete or not at all."""
-    report = {
-        "file": _shown(file),
-        "sha256": reading.sha256.hex(),
-        "bad_lines": reading.bad_lines,
-        "first_problems": [asdict(problem) for problem in reading.problems],
+def _report_of(file: Path, checked: Checked) -> dict[str, Any]:
+    return {
+        "file": shown(file),
+        "sha256": checked.sha256.hex(),
+        "bad_lines": checked.bad_lines,
+        "first_problems": [asdict(problem) for problem in checked.problems],
     }
-    staging = path.with_name(f".{path.name}")
-    staging.write_text(json.dumps(report, indent=2) + "\n")
-    staging.rename(path)
-
-
-def _shown(file: Path) -> str:
-    """Return the file's name as any log can take it: bytes that are not UTF-8 as escapes."""
-    return os.fsencode(file.name).decode(errors="backslashreplace")
-
-
-@contextmanager
-def _alone(postgres: Connection[Any]) -> Iterator[None]:
-    """Hold the lock on the landing folder; it goes with the connection at the latest."""
-    with postgres.transaction():
-        postgres.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
-    try:
-        yield
-    finally:
-        if not postgres.broken:
-            with postgres.transaction():
-                postgres.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))

@@ -4,18 +4,23 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from clickhouse_connect.driver.client import Client
 from psycopg import Connection, sql
 from tqdm import tqdm
 
 from services.contracts.tables import ERASED_USERS, ITEMS, USERS
+from services.trainer import ratings_file
 from services.trainer.catalogue import read_titles
-from services.trainer.file_store import rows_when_complete, store
+from services.trainer.file_store import Stored, rows_when_complete, store
 from services.trainer.movielens import Film, MovieLens, Person, open_movielens
-from services.trainer.ratings_file import MovieLensError, RatingsBlock, RatingsFile
+from services.trainer.movielens_tables import MovieLensError, open_regular
+from services.trainer.rating_rules import Rules
+from services.trainer.ratings_file import Checked, RatingsBlock
+from services.trainer.text_file import FileChangedError
 
 log = logging.getLogger(__name__)
 
@@ -33,27 +38,51 @@ class Loaded:
     users: int
     ratings: int
     new_ratings: int
+    merged_rows: int
+    """Rows that repeated another one, in all files."""
+    erased_ratings: int
+    """New ratings that were left out because their viewer is erased."""
+    western_lines: int
+    """Lines that were not UTF-8, and read as Windows-1252."""
 
 
-def load(directory: Path, postgres: Connection[Any], clickhouse: Client) -> Loaded:
+def load(directory: Path, postgres: Connection[Any], clickhouse: Client, now: datetime) -> Loaded:
     """Load the data set in ``directory``; a second run changes nothing and takes as long as reading the file once.
 
-    Films and users are updated in place. Ratings stream in blocks of `BLOCK_BYTES`.
+    Everything is checked before anything is written. Films and users are updated in place, in one transaction.
+    Ratings stream in blocks; ``now`` tells which are of the future.
 
     Raises:
         MovieLensError: PostgreSQL holds the catalogue of another data set, whose ids mean other films; or
-            the files are not valid. Blocks before the bad row are stored; loading the
-            corrected file makes a new set of events, and the later rating of a film wins as ever.
+            the files are not valid; nothing is written then. Or the ratings changed while they were loaded: load again.
     """
     data = open_movielens(directory)
     log.info("loading %s (%s form): %d films, %d users", directory, data.form, len(data.films), len(data.users))
-    with postgres.transaction():
-        refuse_another_catalogue(data.films, read_titles(postgres))
-        _upsert(postgres, ITEMS, "item_id", _film_rows(data.films))
-        _upsert(postgres, USERS, "user_id", _person_rows(data.users))
-        _forget_the_erased(postgres)
-    ratings, new = _load_ratings(data, postgres, clickhouse)
-    return Loaded(len(data.films), len(data.users), ratings, new)
+    titles = read_titles(postgres)
+    refuse_another_catalogue(data.films, titles)
+    rules = Rules({film.item_id for film in data.films} | titles.keys(), now)
+    with open_regular(data.ratings) as file:
+        checked = ratings_file.check(file, data.layout, rules)
+        if checked.problems:
+            problem = checked.problems[0]
+            more = f" (and {checked.bad_lines - 1} more bad lines)" if checked.bad_lines > 1 else ""
+            raise MovieLensError(f"{data.ratings}, line {problem.line}: {problem.reason}{more}")
+        western = data.western_lines + checked.western_lines
+        merged = data.merged_rows + len(checked.doubled)
+        if western or merged:
+            log.warning(
+                "%s: %d lines were not UTF-8 and read as Windows-1252, %d rows repeated another one",
+                directory, western, merged,
+            )  # fmt: skip
+        with postgres.transaction():
+            refuse_another_catalogue(data.films, read_titles(postgres))
+            _upsert(postgres, ITEMS, "item_id", _film_rows(data.films))
+            _upsert(postgres, USERS, "user_id", _person_rows(data.users))
+            _forget_the_erased(postgres)
+        stored, new = _load_ratings(data, file, checked, postgres, clickhouse)
+    if stored.erased:
+        log.warning("%d ratings of erased viewers were left out", stored.erased)
+    return Loaded(len(data.films), len(data.users), stored.rows, new, merged, stored.erased, western)
 
 
 def refuse_another_catalogue(films: Sequence[Film], known: Mapping[int, str]) -> None:
@@ -74,23 +103,24 @@ def refuse_another_catalogue(films: Sequence[Film], known: Mapping[int, str]) ->
         )
 
 
-def _load_ratings(data: MovieLens, postgres: Connection[Any], clickhouse: Client) -> tuple[int, int]:
-    digest = data.ratings.sha256()
-    rows = rows_when_complete(postgres, clickhouse, digest)
+def _load_ratings(
+    data: MovieLens, file: BinaryIO, checked: Checked, postgres: Connection[Any], clickhouse: Client
+) -> tuple[Stored, int]:
+    rows = rows_when_complete(postgres, clickhouse, checked.sha256)
     if rows is not None:
-        log.info("%s is loaded already: %d ratings", data.ratings.path, rows)
-        return rows, 0
-    rows = store(
-        postgres, clickhouse, _with_progress(data.ratings), digest=digest, name=data.ratings.path.name, source=SOURCE
-    )
-    return rows, rows
+        log.info("%s is loaded already: %d ratings", data.ratings, rows)
+        return Stored(rows, 0), 0
+    blocks = _with_progress(ratings_file.blocks(file, checked, data.layout), checked.rows)
+    try:
+        stored = store(postgres, clickhouse, blocks, digest=checked.sha256, name=data.ratings.name, source=SOURCE)
+    except FileChangedError as error:
+        raise MovieLensError(f"{data.ratings}: {error}; load it again when it is complete") from error
+    return stored, stored.rows - stored.erased
 
 
-def _with_progress(ratings: RatingsFile) -> Iterator[RatingsBlock]:
-    with tqdm(
-        total=ratings.count_rows(), desc="ratings", unit=" rows", unit_scale=True, file=sys.stderr, mininterval=1
-    ) as bar:
-        for block in ratings.blocks():
+def _with_progress(blocks: Iterable[RatingsBlock], rows: int) -> Iterator[RatingsBlock]:
+    with tqdm(total=rows, desc="ratings", unit=" rows", unit_scale=True, file=sys.stderr, mininterval=1) as bar:
+        for block in blocks:
             yield block
             bar.update(len(block))
 

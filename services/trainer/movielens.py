@@ -1,27 +1,55 @@
-"""Reads MovieLens in the three forms it is published in, told apart by the files that are there.
+"""Reads MovieLens in the forms it is published in, told apart by the files that are there; other files are ignored.
 
 =================  ============================================  =====================================
 form               files                                         data sets
 =================  ============================================  =====================================
 ``::`` separated   ratings.dat, movies.dat, users.dat (if any)   ml-1m, ml-10m
 CSV                ratings.csv, movies.csv                       ml-20m, ml-25m, ml-32m, ml-latest-*
-RecBole's atomic   ml-*.inter, .item, .user                      ml-100k, as the `recbole` wheel has it
+tabs and bars      u.data, u.item, u.user (if any)               ml-100k, as GroupLens has it
+RecBole's atomic   *.inter, .item, .user (if any)                ml-100k, as the `recbole` wheel has it
 =================  ============================================  =====================================
+
+Where there is a header, columns are found by their names, in any order, and further ones are ignored.
 """
 
-import csv
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
+from services.contracts.ids import MAX_ID
 from services.trainer.demographics import AGE_GROUPS, GENDERS, OCCUPATIONS, age_group
-from services.trainer.ratings_file import MovieLensError, RatingsFile
-from services.trainer.titles import parse_title
-
-T = TypeVar("T")
+from services.trainer.movielens_tables import DOUBLE_COLON, MovieLensError, TableLayout, read_table
+from services.trainer.ratings_file import Layout
+from services.trainer.titles import parse_title, plain_text
 
 _NO_GENRES = {"(no genres listed)", "unknown", ""}
+_ID = re.compile(r"0*[0-9]{1,16}")
+_AGE = re.compile(r"[0-9]{1,3}")
+_YEAR = re.compile(r"(?:18|19|20)[0-9]{2}")
+_GENRES_OF_100K = [
+    "unknown",
+    "Action",
+    "Adventure",
+    "Animation",
+    "Children's",
+    "Comedy",
+    "Crime",
+    "Documentary",
+    "Drama",
+    "Fantasy",
+    "Film-Noir",
+    "Horror",
+    "Musical",
+    "Mystery",
+    "Romance",
+    "Sci-Fi",
+    "Thriller",
+    "War",
+    "Western",
+]
+"""The order of the flags in u.item, from its README."""
 _NO_TITLE = {"unkonwn", "unknown", ""}  # the wheel's spelling of item 267
 
 
@@ -33,6 +61,11 @@ class Film:
     title: str
     year: int | None
     genres: tuple[str, ...]
+
+    @property
+    def key(self) -> int:
+        """What must differ between films."""
+        return self.item_id
 
 
 @dataclass(frozen=True)
@@ -46,125 +79,210 @@ class Person:
     occupation: str | None
     zip_code: str | None
 
+    @property
+    def key(self) -> int:
+        """What must differ between users."""
+        return self.user_id
+
 
 @dataclass(frozen=True)
 class MovieLens:
-    """A data set on disk: films and users in memory, ratings still to be streamed."""
+    """A data set on disk: films and users in memory, ratings still to be read."""
 
     form: str
     films: list[Film]
     users: list[Person]
-    ratings: RatingsFile
+    ratings: Path
+    layout: Layout
+    """Of the ratings."""
+    western_lines: int
+    """Lines of films and users that were not UTF-8."""
+    merged_rows: int
+    """Rows of films and users that repeated an earlier one."""
 
 
 def open_movielens(directory: Path) -> MovieLens:
     """Detect the form of the data set in ``directory`` and read its films and users.
 
     Raises:
-        MovieLensError: no form's files are all there, or a row of films or users is not valid; the
+        MovieLensError: there is no form's data or more than one's, or a row of films or users is not valid; the
             message names the file and the line.
     """
-    if (directory / "ratings.dat").is_file():
-        return _open_double_colon(directory)
-    if (directory / "ratings.csv").is_file():
-        return _open_csv(directory)
-    interactions = sorted(directory.glob("*.inter"))
-    if len(interactions) == 1:
-        return _open_atomic(interactions[0])
-    raise MovieLensError(
-        f"{directory}: no MovieLens data here: expected ratings.dat (`::`), ratings.csv, or one *.inter file"
+    try:
+        names = sorted(path.name for path in directory.iterdir())
+    except OSError as error:
+        raise MovieLensError(f"{directory} cannot be read: {error.strerror}") from error
+    found = [name for name in names if name in _FORMS or name.endswith(_INTERACTIONS)]
+    if not found:
+        raise MovieLensError(
+            f"{directory}: no MovieLens data here: expected ratings.dat (`::`), ratings.csv, or one *.inter file,"
+            " or u.data"
+        )
+    if len(found) > 1:
+        raise MovieLensError(f"{directory}: more than one data set here: {', '.join(found)}")
+    ratings = directory / found[0]
+    return _FORMS.get(found[0], _open_atomic)(ratings)
+
+
+_ALIASES = {
+    "userid": "user_id",
+    "itemid": "item_id",
+    "movieid": "item_id",
+    "rating": "rating",
+    "timestamp": "timestamp",
+    "title": "title",
+    "movietitle": "title",
+    "genre": "genres",
+    "genres": "genres",
+    "class": "genres",
+    "year": "year",
+    "releaseyear": "year",
+    "age": "age",
+    "gender": "gender",
+    "occupation": "occupation",
+    "zipcode": "zip_code",
+}
+_FILM = ("item_id", "title", "genres")
+_INTERACTIONS = ".inter"
+
+
+def _open_double_colon(ratings: Path) -> MovieLens:
+    people = TableLayout(DOUBLE_COLON, ("user_id", "gender", "age", "occupation", "zip_code"))
+    return _read(
+        DOUBLE_COLON,
+        (ratings.with_name("movies.dat"), TableLayout(DOUBLE_COLON, _FILM), _film_of("|")),
+        (ratings.with_name("users.dat"), people, _person_of_codes),
+        ratings,
+        Layout(DOUBLE_COLON, header=False, contradictions=False),
     )
 
 
-def _open_double_colon(directory: Path) -> MovieLens:
-    films = _parsed(directory / "movies.dat", "::", 3, lambda row: _film(row[0], row[1], None, row[2].split("|")))
-    users = directory / "users.dat"
-    people = _parsed(users, "::", 5, _person_of_codes) if users.is_file() else []
-    return MovieLens("::", films, people, RatingsFile(directory / "ratings.dat", "::", header=False))
+def _open_csv(ratings: Path) -> MovieLens:
+    films = TableLayout(",", _FILM, _ALIASES)
+    return _read("csv", (ratings.with_name("movies.csv"), films, _film_of("|")), None, ratings, _with_header(","))
 
 
-def _open_csv(directory: Path) -> MovieLens:
-    path = directory / "movies.csv"
-    films = _parsed(path, ",", 3, lambda row: _film(row[0], row[1], None, row[2].split("|")), header=True)
-    return MovieLens("csv", films, [], RatingsFile(directory / "ratings.csv", ",", header=True))
-
-
-def _open_atomic(interactions: Path) -> MovieLens:
-    films = _parsed(
-        interactions.with_suffix(".item"),
-        "\t",
-        4,
-        lambda row: _film(row[0], row[1], row[2], row[3].split(" ")),
-        header=True,
+def _open_tabs(ratings: Path) -> MovieLens:
+    flags = [f"genre {number}" for number in range(len(_GENRES_OF_100K))]
+    films = TableLayout("|", ("item_id", "title", "released", "on video", "url", *flags))
+    people = TableLayout("|", ("user_id", "age", "gender", "occupation", "zip_code"))
+    return _read(
+        "tabs",
+        (ratings.with_name("u.item"), films, _film_of_flags),
+        (ratings.with_name("u.user"), people, _person_of_words),
+        ratings,
+        Layout("\t", header=False, contradictions=False),
     )
-    users = interactions.with_suffix(".user")
-    people = _parsed(users, "\t", 5, _person_of_words, header=True) if users.is_file() else []
-    return MovieLens("atomic", films, people, RatingsFile(interactions, "\t", header=True))
 
 
-def _film(item_id: str, raw_title: str, year: str | None, genres: list[str]) -> Film:
+def _open_atomic(ratings: Path) -> MovieLens:
+    films = TableLayout("\t", _FILM, _ALIASES, optional=("year",))
+    people = TableLayout("\t", ("user_id", "age", "gender", "occupation", "zip_code"), _ALIASES)
+    return _read(
+        "atomic",
+        (ratings.with_suffix(".item"), films, _film_of(" ")),
+        (ratings.with_suffix(".user"), people, _person_of_words),
+        ratings,
+        _with_header("\t"),
+    )
+
+
+_FORMS = {"ratings.dat": _open_double_colon, "ratings.csv": _open_csv, "u.data": _open_tabs}
+
+
+def _with_header(separator: str) -> Layout:
+    return Layout(separator, aliases=_ALIASES, others=True, contradictions=False)
+
+
+_Row = dict[str, str]
+
+
+class _HasId(Protocol):
+    @property
+    def key(self) -> int: ...
+
+
+T = TypeVar("T", bound=_HasId)
+_Source = tuple[Path, TableLayout, Callable[[_Row], T]]
+
+
+def _read(form: str, films: _Source[Film], people: _Source[Person] | None, ratings: Path, layout: Layout) -> MovieLens:
+    known, western, merged = _parsed(*films)
+    persons: list[Person] = []
+    if people is not None and people[0].exists():
+        persons, more_western, more_merged = _parsed(*people)
+        western, merged = western + more_western, merged + more_merged
+    return MovieLens(form, known, persons, ratings, layout, western, merged)
+
+
+def _parsed(path: Path, layout: TableLayout, parse: Callable[[_Row], T]) -> tuple[list[T], int, int]:
+    """Return what the rows mean, how many lines were not UTF-8, and how many rows repeat an earlier one."""
+    table = read_table(path, layout)
+    found: dict[int, tuple[int, T]] = {}
+    for line, row in table.rows:
+        try:
+            value = parse(row)
+        except ValueError as error:
+            raise MovieLensError(f"{path}, line {line}: {error}") from error
+        earlier, same = found.setdefault(value.key, (line, value))
+        if same != value:
+            raise MovieLensError(f"{path}, line {line}: {value.key} is another one than on line {earlier}")
+    return [value for _, value in found.values()], table.western_lines, len(table.rows) - len(found)
+
+
+def _film_of(separator: str) -> Callable[[_Row], Film]:
+    return lambda row: _film(row["item_id"], row["title"], row.get("year", ""), row["genres"].split(separator))
+
+
+def _film_of_flags(row: _Row) -> Film:
+    flags = [row[f"genre {number}"] for number in range(len(_GENRES_OF_100K))]
+    if not {"0", "1"}.issuperset(flags):
+        raise ValueError("a genre is neither 0 nor 1")
+    genres = [name for name, flag in zip(_GENRES_OF_100K, flags, strict=True) if flag == "1"]
+    return _film(row["item_id"], row["title"], row["released"][-4:], genres)
+
+
+def _film(item_id: str, raw_title: str, year: str, genres: Sequence[str]) -> Film:
     title, year_of_title = parse_title(raw_title)
     if title in _NO_TITLE:
         title = "Unknown"
-    known_year = int(year) if year is not None and year.isdigit() else year_of_title
-    names = tuple(dict.fromkeys(g.strip() for g in genres if g.strip().lower() not in _NO_GENRES))
-    return Film(_id(item_id), title, known_year, names)
+    names = [plain_text(genre) for genre in genres]
+    return Film(
+        _id(item_id),
+        title,
+        int(year) if _YEAR.fullmatch(year) else year_of_title,
+        tuple(dict.fromkeys(name for name in names if name.lower() not in _NO_GENRES)),
+    )
 
 
-def _person_of_codes(row: list[str]) -> Person:
-    user_id, gender, age, occupation, zip_code = row
-    return Person(_id(user_id), None, AGE_GROUPS[int(age)], GENDERS[gender], OCCUPATIONS[int(occupation)], zip_code)
+def _person_of_codes(row: _Row) -> Person:
+    age = AGE_GROUPS[_code("age", row["age"], AGE_GROUPS)]
+    occupation = OCCUPATIONS[_code("occupation", row["occupation"], range(len(OCCUPATIONS)))]
+    return Person(_id(row["user_id"]), None, age, _gender(row["gender"]), occupation, row["zip_code"])
 
 
-def _person_of_words(row: list[str]) -> Person:
-    user_id, age, gender, occupation, zip_code = row
-    return Person(_id(user_id), int(age), age_group(int(age)), GENDERS[gender], occupation, zip_code)
+def _person_of_words(row: _Row) -> Person:
+    if not _AGE.fullmatch(row["age"]):
+        raise ValueError(f"{row['age']!r} is not an age")
+    age = int(row["age"])
+    return Person(
+        _id(row["user_id"]), age, age_group(age), _gender(row["gender"]), plain_text(row["occupation"]), row["zip_code"]
+    )
 
 
-def _id(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise ValueError(f"{text!r} is not an id (a whole number from 1)")
+def _gender(text: str) -> str:
+    if text not in GENDERS:
+        raise ValueError(f"unknown code {text!r} of gender")
+    return GENDERS[text]
+
+
+def _code(name: str, text: str, known: Container[int]) -> int:
+    if not _AGE.fullmatch(text) or int(text) not in known:
+        raise ValueError(f"unknown code {text!r} of {name}")
     return int(text)
 
 
-def _parsed(
-    path: Path, separator: str, fields: int, parse: Callable[[list[str]], T], *, header: bool = False
-) -> list[T]:
-    parsed = []
-    for line, row in _rows(path, separator, header=header):
-        try:
-            parsed.append(parse(_exactly(fields, row)))
-        except (ValueError, KeyError, IndexError) as error:
-            reason = f"unknown code {error}" if isinstance(error, KeyError | IndexError) else error
-            raise MovieLensError(f"{path}, line {line}: {reason}") from error
-    return parsed
-
-
-def _exactly(fields: int, row: list[str]) -> list[str]:
-    if len(row) != fields:
-        raise ValueError(f"{len(row)} fields instead of {fields}")
-    return row
-
-
-def _rows(path: Path, separator: str, *, header: bool) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, fields) of each line that is not empty; UTF-8 or else latin-1."""
-    text = _decode(path)
-    if separator == ",":
-        reader = csv.reader(text.splitlines())
-        rows = ((reader.line_num, row) for row in reader)
-    else:
-        rows = ((number, line.split(separator)) for number, line in enumerate(text.split("\n"), start=1))
-    for number, row in rows:
-        if any(row) and not (header and number == 1):
-            yield number, row
-
-
-def _decode(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise MovieLensError(f"{path} is missing") from error
-    try:
-        return content.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError:
-        return content.decode("latin-1").replace("\r\n", "\n")
+def _id(text: str) -> int:
+    if not _ID.fullmatch(text) or not 1 <= int(text) <= MAX_ID:
+        raise ValueError(f"{text[:100]!r} is not an id (a whole number from 1 to {MAX_ID})")
+    return int(text)

@@ -1,136 +1,226 @@
-"""Streams a file of ratings in blocks: bounded memory, no Python loop per row, and a bad row named by its line."""
+"""Reads a file of ratings twice: the first pass checks every row, the second gives out what is valid.
 
-import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+Both in blocks: bounded memory, no Python loop per row, and a bad row named by its line. The columns are found by their
+names in the header, if the form has one. What was checked is what is given out: the second pass compares digests.
+
+Of rows that say the same – viewer, film, time and stars – the last is kept, the others are left out and counted.
+Of two ratings of one film by one viewer the later counts, of two at the same time the one further down.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 from numpy.typing import NDArray
 
-_csv: Any = pyarrow.csv  # a C extension without types
+from services.trainer import csv_rows, rating_rules
+from services.trainer.csv_rows import Rows
+from services.trainer.doubled_rows import DoubledRows
+from services.trainer.rating_rules import COLUMNS, Ratings, Rules
+from services.trainer.text_file import BadLineError, TextBlock, TextFile
 
-BLOCK_BYTES = 16 * 2**20
-_COLUMNS = ("user_id", "item_id", "rating", "timestamp")
-_TYPES = {"user_id": pa.int64(), "item_id": pa.int64(), "rating": pa.float32(), "timestamp": pa.float64()}
-_LATEST_TIMESTAMP = 4_102_444_800  # 2100-01-01
+_STRINGS = dict.fromkeys(COLUMNS, pa.string())
+MAX_PROBLEMS = 100
+"""More bad lines than this are counted, not listed."""
+MAX_BAD_LINES = 100_000
+"""After more bad lines than this the rest of the file is not looked at."""
 
 
-class MovieLensError(Exception):
-    """The files are not a valid data set; the message names the file and the line."""
+@dataclass(frozen=True)
+class Layout:
+    """How the values of a row are told apart."""
+
+    separator: str
+    """A comma, a tab or ``::``."""
+    header: bool = True
+    """Whether the first line names the columns; without one they are `COLUMNS`, in this order."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Other names of the columns; with any, RecBole's types (``user_id:token``) and capitals are ignored too."""
+    others: bool = False
+    """Whether there may be other columns, which are ignored."""
+    contradictions: bool = True
+    """Whether one viewer may give one film different stars at the same time."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A line that cannot be taken; lines are numbered from 1, the header included."""
+
+    line: int
+    reason: str
+
+
+@dataclass
+class Checked:
+    """What a file holds. With any bad line none of it may be used."""
+
+    sha256: bytes = b""
+    rows: int = 0
+    """Valid rows, doubled ones included."""
+    doubled: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    """Numbers of the rows that a later one repeats, ascending."""
+    bad_lines: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    """The first `MAX_PROBLEMS` of the bad lines."""
+    western_lines: int = 0
+    """Lines that were not UTF-8."""
+    marks: list[bytes] = field(default_factory=list)
+    """Running digests, by which `blocks` knows the content again."""
+
+    def refuse(self, line: int, reason: str) -> None:
+        """Count a bad line."""
+        self.bad_lines += 1
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(Problem(line, reason))
 
 
 @dataclass(frozen=True)
 class RatingsBlock:
-    """Consecutive rows of the file; all arrays are equally long."""
+    """Rows of a file, in its order; all arrays are equally long."""
 
-    first_row: int
-    """Number of the first row, from 0, the header not counted."""
+    row: NDArray[np.int64]
+    """The number of each row, from 0; neither the header nor empty lines count."""
     user_id: NDArray[np.int64]
     item_id: NDArray[np.int64]
     rating: NDArray[np.float32]
-    timestamp: NDArray[np.int64]
-    """Seconds since 1970 UTC."""
-
-    @property
-    def time_us(self) -> NDArray[np.int64]:
-        """Microseconds since 1970 UTC."""
-        return self.timestamp * 1_000_000
+    time_us: NDArray[np.int64]
+    """Microseconds since 1970 UTC."""
 
     def __len__(self) -> int:
-        return len(self.user_id)
+        return len(self.row)
 
 
 @dataclass(frozen=True)
-class RatingsFile:
-    """A file of (user, item, rating, timestamp) rows, separated by ``::``, a comma or a tab."""
+class _Part:
+    block: TextBlock
+    names: list[str]
+    rows: Rows
+    ratings: Ratings
 
-    path: Path
-    separator: str
-    header: bool
+    def lines(self) -> NDArray[np.int64]:
+        """The number of the line of each row, bad ones included."""
+        return self.block.first_line + csv_rows.lines_of(self.block.content)
 
-    def sha256(self) -> bytes:
-        """Return the digest of the content."""
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
 
-    def count_rows(self) -> int:
-        """Return the number of rows, without parsing them."""
-        newlines, last = 0, b"\n"
-        with self.path.open("rb") as file:
-            while block := file.read(BLOCK_BYTES):
-                newlines += block.count(b"\n")
-                last = block[-1:]
-        return newlines + (last != b"\n") - self.header
+def check(file: BinaryIO, layout: Layout, rules: Rules) -> Checked:
+    """Check the whole file. Blocks; the digest is of the whole content even if reading ends early.
 
-    def blocks(self) -> Iterator[RatingsBlock]:
-        """Yield all rows, in the file's order.
+    Args:
+        file: Opened for reading bytes; seekable.
+        layout: Its form.
+        rules: What a valid rating is.
 
-        Raises:
-            MovieLensError: a row has the wrong number of fields, is not numeric, or a value is out of its range.
-        """
-        row = 0
+    Raises:
+        OSError: the disk fails.
+    """
+    checked, text, doubles = Checked(), TextFile(file), DoubledRows()
+    try:
+        for part in _parts(text, layout):
+            wrong = rules.wrong_rows(part.ratings)
+            if part.rows.bad or wrong.any():
+                checked.problems += _problems(part, layout, wrong, rules, MAX_PROBLEMS - len(checked.problems))
+                checked.bad_lines += len(part.rows.bad) + int(wrong.sum())
+                if checked.bad_lines > MAX_BAD_LINES:
+                    text.drain()
+                    break
+            doubles.add(part.ratings)
+            checked.rows += len(wrong) - int(wrong.sum())
+    except BadLineError as error:
+        checked.refuse(error.line, error.reason)
+        text.drain()
+    checked.sha256, checked.marks, checked.western_lines = text.sha256, text.marks, text.western_lines
+    if not checked.bad_lines and (suspects := doubles.suspects()) is not None:
+        found = DoubledRows.resolve(_suspected(file, checked, layout, suspects))
+        checked.doubled = found.repeated
+        for line, earlier, what in () if layout.contradictions else found.contradictions:
+            checked.refuse(line, f"{what}, but otherwise on line {earlier}, at the same time")
+    return checked
+
+
+def blocks(file: BinaryIO, checked: Checked, layout: Layout) -> Iterator[RatingsBlock]:
+    """Yield the rows of a file that `check` found to be good, without the doubled ones.
+
+    Raises:
+        FileChangedError: the content is another one by now; the blocks before were still the same.
+    """
+    first = 0
+    for part in _parts(TextFile(file, checked.marks), layout):
+        row, ratings = first + part.rows.record, part.ratings
+        if len(checked.doubled):
+            kept = ~np.isin(row, checked.doubled)
+            row, ratings = row[kept], ratings.at(kept)
+        stars = ratings.rating.astype(np.float32)
+        yield RatingsBlock(row, ratings.user_id, ratings.item_id, stars, ratings.time_us)
+        first += part.rows.records
+
+
+def _suspected(
+    file: BinaryIO, checked: Checked, layout: Layout, suspects: NDArray[np.uint64]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Ratings]]:
+    """Yield the numbers, the lines and the values of the rows that may be doubled."""
+    first = 0
+    for part in _parts(TextFile(file, checked.marks), layout):
+        at = DoubledRows.rows_among(part.ratings, suspects)
+        if len(at):
+            record = part.rows.record[at]
+            yield first + record, part.lines()[record], part.ratings.at(at)
+        first += part.rows.records
+
+
+def _problems(part: _Part, layout: Layout, wrong: NDArray[np.bool_], rules: Rules, most: int) -> list[Problem]:
+    """Return the first bad lines of a block."""
+    lines = part.lines()
+    columns = csv_rows.rows_of(part.block.content, layout.separator, part.names, _STRINGS).columns
+    reasons = dict(sorted(part.rows.bad.items())[:most])
+    for row in np.flatnonzero(wrong)[:most]:
+        texts = {name: str(columns[name][int(row)]) for name in COLUMNS}
+        reasons[int(part.rows.record[row])] = rules.reason(part.ratings, int(row), texts)
+    return [Problem(int(lines[record]), text) for record, text in sorted(reasons.items())[:most]]
+
+
+def _parts(text: TextFile, layout: Layout) -> Iterator[_Part]:
+    names: list[str] | None = None if layout.header else list(COLUMNS)
+    for given in text.blocks():
+        block = given
+        if names is None:
+            names = _names(csv_rows.header_of(block.content, layout.separator), layout)
+            block = TextBlock(block.content[block.content.find(b"\n") + 1 :], 2)
         try:
-            for batch in self._reader():
-                block = _block(row, batch)
-                self._check(block)
-                row += len(block)
-                yield block
+            yield _Part(block, names, *_rows(block.content, names, layout))
         except pa.ArrowInvalid as error:
-            raise MovieLensError(self._first_bad_line() or f"{self.path}: {error}") from error
-
-    def _reader(self) -> Any:
-        # Arrow takes one character: "::" is a ":" with an empty field after it.
-        names = (
-            list(_COLUMNS) if self.separator != "::" else ["user_id", "", "item_id", " ", "rating", "  ", "timestamp"]
-        )
-        return _csv.open_csv(
-            self.path,
-            read_options=_csv.ReadOptions(
-                column_names=names, skip_rows=int(self.header), block_size=BLOCK_BYTES, use_threads=False
-            ),
-            parse_options=_csv.ParseOptions(delimiter=self.separator[0], quote_char=False),
-            convert_options=_csv.ConvertOptions(column_types=_TYPES, include_columns=list(_COLUMNS), null_values=[]),
-        )
-
-    def _check(self, block: RatingsBlock) -> None:
-        wrong = (
-            (block.user_id < 1)
-            | (block.item_id < 1)
-            | ~((block.rating >= 0.5) & (block.rating <= 5))
-            | (block.timestamp < 1)
-            | (block.timestamp > _LATEST_TIMESTAMP)
-        )
-        if wrong.any():
-            at = int(np.argmax(wrong))
-            raise MovieLensError(
-                f"{self.path}, line {block.first_row + at + 1 + self.header}: out of range:"
-                f" user {block.user_id[at]}, item {block.item_id[at]}, rating {block.rating[at]:g},"
-                f" timestamp {block.timestamp[at]}"
-            )
-
-    def _first_bad_line(self) -> str | None:
-        """Look for the line that Arrow choked on; only runs when it did."""
-        with self.path.open(encoding="latin-1") as file:
-            for number, line in enumerate(file, start=1):
-                fields = line.rstrip("\r\n").split(self.separator)
-                if (self.header and number == 1) or fields == [""]:
-                    continue
-                if len(fields) != len(_COLUMNS):
-                    return f"{self.path}, line {number}: {len(fields)} fields instead of {len(_COLUMNS)}"
-                for name, text in zip(_COLUMNS, fields, strict=True):
-                    try:
-                        int(text) if name.endswith("_id") else float(text)
-                    except ValueError:
-                        return f"{self.path}, line {number}: {name} is {text!r}"
-        return None
+            raise BadLineError(block.first_line, f"from here on: {error}") from error
+    if names is None:
+        raise BadLineError(1, "the file is empty")
 
 
-def _block(first_row: int, batch: Any) -> RatingsBlock:
-    column = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in _COLUMNS}
-    return RatingsBlock(
-        first_row, column["user_id"], column["item_id"], column["rating"], column["timestamp"].astype(np.int64)
-    )
+def _rows(content: bytes, names: list[str], layout: Layout) -> tuple[Rows, Ratings]:
+    if _plain(content, layout.separator):
+        try:
+            rows = csv_rows.rows_of(content, layout.separator, names, rating_rules.TYPED)
+            return rows, rating_rules.of_numbers(rows.columns)
+        except pa.ArrowInvalid:
+            pass  # some value is empty, or too long: as strings it can be named
+    rows = csv_rows.rows_of(content, layout.separator, names, _STRINGS)
+    return rows, rating_rules.of_strings(rows.columns)
+
+
+def _plain(content: bytes, separator: str) -> bool:
+    """Whether the block holds digits and decimal points between digits alone, which Arrow reads as we do."""
+    if content.translate(None, b"0123456789.\n" + separator.encode()) or content.startswith(b"."):
+        return False
+    data = np.frombuffer(content, np.uint8)
+    points = np.flatnonzero(data == ord("."))  # none is the last byte, which is a line feed
+    return bool((data[points - 1] >= ord("0")).all() and (data[points + 1] >= ord("0")).all())
+
+
+def _names(header: list[str], layout: Layout) -> list[str]:
+    """Return the canonical name of each column; others are numbered."""
+    names = [csv_rows.column_name(text, layout.aliases) if layout.aliases else text.strip() for text in header]
+    missing = [name for name in COLUMNS if names.count(name) != 1]
+    unknown = [] if layout.others else [name for name in names if name not in COLUMNS]
+    if missing or unknown:
+        found = ", ".join(text.strip() for text in header) or "none"
+        raise BadLineError(1, f"the columns must be {', '.join(COLUMNS)}, each once, not {found}"[:500])
+    return [name if name in COLUMNS else f"{number}" for number, name in enumerate(names)]

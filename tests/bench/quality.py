@@ -14,6 +14,7 @@ Exit status 1 when a figure is below what the project promises.
 import argparse
 import sys
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,11 @@ from numpy.typing import NDArray
 
 from services.contracts.bundle import ConfidenceParameters
 from services.contracts.signals import Signal
+from services.trainer import ratings_file
 from services.trainer.evaluate import Evaluation, evaluate
 from services.trainer.models import Recipe
-from services.trainer.movielens import open_movielens
-from services.trainer.ratings_file import RatingsFile
+from services.trainer.movielens import MovieLens, open_movielens
+from services.trainer.rating_rules import Rules
 from services.trainer.signals import KINDS, History, Signals, pivot
 
 PLAIN = ConfidenceParameters(rating_negative=0.0)
@@ -44,8 +46,9 @@ def main(argv: list[str] | None = None) -> int:
     base = Recipe(seed=options.seed, regularization=options.regularization)
     plain, every = base.model_copy(update={"confidence": PLAIN}), base.model_copy(update={"confidence": ALL_POSITIVE})
 
-    ratings = read(open_movielens(options.movielens).ratings)
-    latest = read(RatingsFile(options.movielens / "ratings_last20.dat", "::", header=False))
+    data = open_movielens(options.movielens)
+    ratings = read(data.ratings, data)
+    latest = read(options.movielens / "ratings_last20.dat", data)
     broken = []
     for split, late, recipes in (
         ("T80/20", in_file(ratings, latest), {"ials": plain, "ials_production": base}),
@@ -60,9 +63,14 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if broken else 0
 
 
-def read(file: RatingsFile) -> Signals:
-    """Return the file's ratings; the row's number breaks ties of equal timestamps."""
-    blocks = list(file.blocks())
+def read(path: Path, data: MovieLens) -> Signals:
+    """Return a file's ratings; the row's number breaks ties of equal timestamps."""
+    rules = Rules((film.item_id for film in data.films), datetime.now(timezone.utc))
+    with path.open("rb") as file:
+        checked = ratings_file.check(file, data.layout, rules)
+        if checked.bad_lines:
+            raise SystemExit(f"{path}: {checked.problems[0]}")
+        blocks = list(ratings_file.blocks(file, checked, data.layout))
     user, item = np.concatenate([b.user_id for b in blocks]), np.concatenate([b.item_id for b in blocks])
     n = len(user)
     return Signals(
@@ -70,8 +78,8 @@ def read(file: RatingsFile) -> Signals:
         item_id=item,
         kind=np.full(n, KINDS.index(Signal.RATING), np.uint8),
         value=np.concatenate([b.rating for b in blocks]),
-        time_us=(np.concatenate([b.timestamp for b in blocks]) * 1_000_000).astype(np.uint64),
-        id_low=np.arange(n, dtype=np.uint64),
+        time_us=np.concatenate([b.time_us for b in blocks]).astype(np.uint64),
+        id_low=np.concatenate([b.row for b in blocks]).astype(np.uint64),
     )
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from services.common.migrations import POSTGRES_MIGRATIONS, migrate_postgres, re
 from services.common.registry import RegistryError, Stage
 from services.contracts.ids import UserId
 from services.inference.model import load_model
+from services.trainer.file_store import note_rewritten
 from services.trainer.forget import ForgetError, Forgotten, forget
+from services.trainer.forget_files import ForgottenInFiles, forget_in_files
 from services.trainer.run import Extracted, Run
 from services.trainer.signals import Signals
 from tests.support.bundles import make_bundle
@@ -50,9 +53,18 @@ Night = Callable[..., Forgotten]
 
 
 @pytest.fixture
-def night(connection: Connection[Any], models: Path, runs: Path) -> Night:
+def landing(tmp_path: Path) -> Path:
+    (tmp_path / "landing" / "processed").mkdir(parents=True)
+    return tmp_path / "landing"
+
+
+@pytest.fixture
+def night(connection: Connection[Any], models: Path, runs: Path, landing: Path) -> Night:
     def run(now: datetime = LATER, in_clickhouse: Callable[[Any], object] = lambda _: None) -> Forgotten:
-        return forget(models, runs, connection, in_clickhouse=in_clickhouse, now=now)
+        def in_files(viewers: frozenset[UserId]) -> ForgottenInFiles:
+            return forget_in_files(landing, viewers, partial(note_rewritten, connection))
+
+        return forget(models, runs, connection, in_clickhouse=in_clickhouse, in_files=in_files, now=now)
 
     return run
 
@@ -294,3 +306,19 @@ def test_replacing_and_rolling_back_at_once_leave_one_champion_that_has_a_bundle
     assert (models / champion.version).is_dir()
     assert registry.version_named(connection, done.replaced["b"]).stage is Stage.ARCHIVED  # type: ignore[union-attr]
     assert holders(models, GONE) == []
+
+
+def test_landed_files_lose_the_viewer_and_one_that_cannot_be_rewritten_keeps_the_erasure_pending(
+    connection: Connection[Any], landing: Path, night: Night
+) -> None:
+    file, unfinished = landing / "processed" / "a.csv", landing / "b.csv.part"
+    for path in (file, unfinished):
+        path.write_text("user_id,item_id,rating,timestamp\n7,1,4,978300760\n8,1,4,978300760\n")
+    erased.note(connection, UserId(7))
+    with pytest.raises(ForgetError, match=r"b\.csv\.part: it is still being written"):
+        night()
+    assert "7,1," not in file.read_text()
+    assert erased.pending(connection).viewers == 1
+    unfinished.unlink()
+    assert night().left == set()
+    assert erased.pending(connection).viewers == 0

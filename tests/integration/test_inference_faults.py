@@ -23,6 +23,7 @@ from services.common.kafka import admin, describe_topic
 from services.common.migrations import CLICKHOUSE_MIGRATIONS, migrate_clickhouse, read_migrations
 from services.contracts.rest import ADMIN_KEY_HEADER
 from services.trainer.forget import forget
+from services.trainer.forget_files import ForgottenInFiles
 from tests.support.bundles import make_bundle
 from tests.support.inference import ADMIN_KEY, Replica, crown, prepare_catalogue, wait_until
 from tests.support.services import ClickHouseServer, KafkaServer
@@ -200,7 +201,7 @@ def test_what_is_left_of_an_erased_viewer_is_counted_and_dated(replicas: list[Re
     with postgres.connect(SecretStr(first.postgres)) as connection:
         done = forget(
             first.model_dir, first.model_dir.parent / "runs", connection, in_clickhouse=lambda _: None,
-            now=datetime.now(timezone.utc) + timedelta(hours=2),
+            in_files=lambda _: ForgottenInFiles(), now=datetime.now(timezone.utc) + timedelta(hours=2),
         )  # fmt: skip
     copy = done.replaced["v1"]
     for replica in replicas:

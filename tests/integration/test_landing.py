@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ from services.common.migrations import (
     read_migrations,
 )
 from services.contracts.ids import UserId
+from services.trainer import landing
+from services.trainer.file_store import note_rewritten
+from services.trainer.forget_files import forget_in_files
 from services.trainer.landing import EmptyCatalogueError, Imported, import_files
 from tests.support.processes import ROOT, wait_until
 
@@ -158,7 +162,7 @@ def test_a_file_with_a_bad_line_is_refused_as_a_whole_and_keeps_no_other_back(wo
     report = json.loads((world.folder / "failed" / f"{answer['refused'][0]}.errors.json").read_text())
     assert (report["file"], report["bad_lines"]) == ("a.csv", 2)
     assert [problem["line"] for problem in report["first_problems"]] == [12, 13]
-    assert report["first_problems"][0]["reason"] == "item_id 99: not in the catalogue"
+    assert report["first_problems"][0]["reason"] == "item_id '99': not in the catalogue"
     assert world.count("events") == 20, "nothing of the bad file is stored"
 
     world.land("a.csv", ratings(10), extra="1,49,4,978300760")
@@ -184,7 +188,8 @@ class BreakingClient:
 def test_an_import_that_breaks_off_is_resumed_and_doubles_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.trainer.landing_csv.BLOCK_ROWS", 10)
+    monkeypatch.setattr("services.trainer.text_file.BLOCK_BYTES", 400)
+    monkeypatch.setattr("services.trainer.file_store.INSERT_ROWS", 10)
     world.land("a.csv", ratings(35))
     world.land("b.csv", ratings(36))
     for breaks_at in (1, 3):
@@ -269,6 +274,25 @@ def test_a_landed_file_brings_no_erased_viewer_back(world: World) -> None:
     assert world.count("events") == 1
 
 
+def test_a_file_without_an_erased_viewers_lines_adds_nothing_when_it_lands_again(world: World) -> None:
+    world.land("a.csv", ratings(3 * FILMS))
+    name = world.take_up().stored[0]
+    for viewer in (1, 2):  # a rewritten file is rewritten once more
+        erasure.erase(world.client, UserId(viewer))
+        done = forget_in_files(world.folder, {UserId(1), UserId(viewer)}, partial(note_rewritten, world.connection))
+        assert (done.rewritten, done.lines, done.left) == (1, FILMS, {})
+        (world.folder / "again.csv").write_bytes((world.folder / "processed" / name).read_bytes())
+        assert [len(world.take_up().known), world.count("events")] == [1, (3 - viewer) * FILMS]
+        for copy in (world.folder / "processed").glob("again*"):
+            copy.unlink()
+    # ClickHouse is emptied: the content is stored under its own name then.
+    world.client.command("TRUNCATE TABLE events")
+    for expected in ("stored", "known"):
+        (world.folder / "again.csv").write_bytes((world.folder / "processed" / name).read_bytes())
+        assert len(getattr(world.take_up(), expected)) == 1
+        assert world.count("events") == FILMS
+
+
 def test_files_wait_for_a_catalogue(world: World) -> None:
     world.connection.execute("DELETE FROM items")
     world.connection.commit()
@@ -290,3 +314,115 @@ def test_names_may_be_long_or_not_utf8(world: World) -> None:
     answer = world.run(status=5)
     assert (len(answer["stored"]), len(answer["refused"])) == (1, 1)
     assert world.files()["incoming"] == world.files()["."] == []
+
+
+def test_no_odd_file_keeps_the_others_back(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(world.folder / "a pipe.csv")
+    (world.folder / "b\nloop.csv").symlink_to("b\nloop.csv")
+    (tmp_path / "elsewhere.csv").write_text("user_id,item_id,rating,timestamp\n1,1,4,978300760\n")
+    (world.folder / "c link.csv").symlink_to(tmp_path / "elsewhere.csv")
+    (world.folder / "d.csv").mkdir()
+    (world.folder / "e.csv").write_bytes("user_id,item_id,rating,timestamp\n".encode("utf-16"))
+    (world.folder / "f.csv").write_bytes(bytes(range(256)) * 50)
+    (world.folder / "g.csv").write_text("")
+    world.land("h not allowed.csv", ratings(5))
+    world.land("i raises.csv", ratings(6))
+    world.land("j vanishes.csv", ratings(7))
+    world.land("z.csv", ratings(20))
+    opened = landing.open_regular_file
+
+    def open_or_fail(file: Path) -> Any:
+        if file.name == "h not allowed.csv":
+            raise PermissionError(13, "Permission denied")
+        if file.name == "j vanishes.csv":
+            file.unlink()
+        return BadDisk() if file.name == "i raises.csv" else opened(file)
+
+    monkeypatch.setattr(landing, "open_regular_file", open_or_fail)
+    done = world.take_up()
+    assert [(name[0], done.ratings) for name in done.stored] == [("z", 20)]
+    assert sorted(name[0] for name in done.refused) == list("abcefghi")
+    assert (done.left, done.known) == ([], [])
+    assert sorted(path.name for path in world.folder.iterdir()) == ["d.csv", "failed", "incoming", "processed"]
+    assert list((world.folder / "incoming").iterdir()) == []
+    for name in done.refused:
+        report = json.loads((world.folder / "failed" / f"{name}.errors.json").read_text())
+        assert (report["bad_lines"], report["first_problems"][0]["line"]) == (1, 1)
+    assert (tmp_path / "elsewhere.csv").exists()
+    assert world.run()["refused"] == []
+
+
+class BadDisk:
+    """A file whose content makes the reader itself fail."""
+
+    def __enter__(self) -> "BadDisk":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def seek(self, _: int) -> int:
+        raise RuntimeError("a fault of our own")
+
+
+def test_a_file_that_cannot_be_moved_is_left_named_and_tried_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (world.folder / "incoming" / "a.csv").mkdir(parents=True)
+    for number, name in enumerate("abcd", start=1):
+        world.land(f"{name}.csv", ratings(number), extra="x" if name == "c" else "")
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path.name in ("b.csv", "c.csv") and target.parent.name in ("processed", "failed"):
+            raise PermissionError(1, "Operation not permitted")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    for stored in ([2, 4], []):
+        done = world.take_up()
+        assert (sorted(done.left), done.refused) == (["a.csv", "b.csv", "c.csv"], [])
+        assert done.ratings == sum(stored)
+    monkeypatch.undo()
+    (world.folder / "incoming" / "a.csv").rmdir()
+    done = world.take_up()
+    assert (len(done.stored), len(done.known), len(done.refused), done.left) == (1, 1, 1, [])
+    assert world.count("events") == 1 + 2 + 4
+
+
+class ChangingClient(BreakingClient):
+    """Changes the file during the first insert."""
+
+    def __init__(self, client: Client, file: Path) -> None:
+        super().__init__(client, breaks_at=-1)
+        self._file = file
+
+    def insert_arrow(self, *args: Any, **kwargs: Any) -> None:
+        super().insert_arrow(*args, **kwargs)
+        content = self._file.read_bytes()
+        self._file.write_bytes(content.replace(b"4.5", b"9.9"))
+
+
+def test_a_file_that_changes_after_it_was_checked_slips_no_row_in(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.trainer.text_file.BLOCK_BYTES", 4096)
+    monkeypatch.setattr("services.trainer.file_store.INSERT_ROWS", 10)
+    world.land("a.csv", ratings(5_000))
+    world.land("b.csv", ratings(1))
+    changing: Any = ChangingClient(world.client, world.folder / "incoming" / "a.csv")
+    done = import_files(world.folder, world.connection, changing, NOW)
+    assert (done.left, len(done.stored), world.files()["incoming"]) == (["a.csv"], 1, ["a.csv"])
+    assert world.count("events", "value > 5") == 0
+    assert len(world.take_up().refused) == 1
+
+
+def test_repeated_rows_and_erased_viewers_are_left_out_and_counted(world: World) -> None:
+    erasure.erase(world.client, UserId(2))
+    lines = [f"{u},{i},4,978300760" for u, i in ((1, 1), (2, 1), (1, 1), (1, 2))]
+    (world.folder / "a.csv").write_text("\n".join(["user_id,item_id,rating,timestamp", *lines]))
+    answer = world.run()
+    assert (answer["ratings"], answer["doubled"], answer["erased"]) == (3, 1, 1)
+    assert world.count("events") == 2
+    (world.folder / "a.csv").write_text("\n".join(["user_id,item_id,rating,timestamp", *lines]))
+    assert len(world.run()["known"]) == 1

@@ -314,6 +314,46 @@ def test_too_little_data_settings_and_files_have_exit_statuses_of_their_own(worl
     assert "no MovieLens data here" in world.trainer("load", "--movielens", str(tmp_path), status=2)["event"]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("ratings.csv", "userId,movieId,rating,timestamp\n1,10,4,978300760\n1,10,9,978300761\n", "line 3: rating '9'"),
+        ("ratings.csv", "1,10,4,978300760\n1,10,3,978300761\n", "line 1: the columns must be"),
+        ("movies.csv", "movieId,title,genres\n10,A,War\n10,B,War\n", "line 3: 10 is another one than on line 2"),
+        ("movies.csv", "movieId,title,genres\n10,A\0,War\n", "line 2: a NUL character"),
+        ("movies.csv", f"movieId,title,genres\n{2**63},A,War\n", "is not an id"),
+    ],
+)
+def test_a_data_set_with_a_bad_line_leaves_nothing_behind(
+    world: World, tmp_path: Path, name: str, content: str, reason: str
+) -> None:
+    data = tmp_path / "csv"
+    data.mkdir()
+    (data / "movies.csv").write_text("movieId,title,genres\n10,A,War\n")
+    (data / "ratings.csv").write_text("movieId,userId,rating,timestamp\n10,1,4,978300760\n")
+    good = (data / name).read_text()
+    (data / name).write_text(content)
+    refused = world.trainer("load", "--movielens", str(data), status=2)
+    assert str(data / name) in refused["event"]
+    assert reason in refused["event"]
+    counts = world.connection.execute("SELECT (SELECT count(*) FROM items) + (SELECT count(*) FROM loaded_files)")
+    assert counts.fetchone() == (0,)
+    world.connection.commit()
+    assert world.scalar("SELECT count() FROM events") == 0
+
+    (data / name).write_text(good)
+    assert world.trainer("load", "--movielens", str(data))["new_ratings"] == 1
+    assert world.client.query("SELECT user_id, item_id FROM events_v").result_rows == [(1, 10)]
+
+
+def test_a_data_set_brings_no_erased_viewer_back_and_counts_what_it_leaves_out(world: World) -> None:
+    erased.note(world.connection, UserId(1))  # ClickHouse was away: only PostgreSQL knows
+    loaded = world.trainer("load", "--movielens", str(world.folder))
+    assert loaded["erased_ratings"] == PER_USER + 1
+    assert loaded["new_ratings"] == loaded["ratings"] - loaded["erased_ratings"]
+    assert world.scalar("SELECT count() FROM events WHERE user_id = 1") == 0
+
+
 def produce(bootstrap: str, partition: int, count: int) -> None:
     producer = Producer({"bootstrap.servers": bootstrap})
     for number in range(count):

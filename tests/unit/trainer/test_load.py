@@ -2,7 +2,7 @@ import pytest
 
 from services.trainer.load import refuse_another_catalogue
 from services.trainer.movielens import Film
-from services.trainer.ratings_file import MovieLensError
+from services.trainer.movielens_tables import MovieLensError
 
 FILMS = [Film(number, f"Film {number}", 1990, ()) for number in range(1, 21)]
 

@@ -1,12 +1,20 @@
+"""MovieLens' files in their published forms, as they should be; `test_odd_files` has the others."""
+
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from services.trainer import ratings_file
 from services.trainer.file_events import event_ids, to_arrow
 from services.trainer.movielens import MovieLens, open_movielens
-from services.trainer.ratings_file import MovieLensError, RatingsFile
+from services.trainer.movielens_tables import MovieLensError
+from services.trainer.rating_rules import Rules
+from services.trainer.ratings_file import Checked, RatingsBlock
 from services.trainer.titles import parse_title
+
+NOW = datetime(2026, 11, 21, 3, tzinfo=timezone.utc)
 
 
 def double_colon(folder: Path, ratings: str = "1::10::5::978300760\n2::20::1::978300761\n") -> Path:
@@ -40,11 +48,31 @@ def atomic(folder: Path) -> Path:
     return folder
 
 
+def tabs(folder: Path) -> Path:
+    (folder / "u.data").write_text("7\t1\t3\t881250949\n")
+    flags = ["0"] * 19
+    flags[1] = flags[16] = "1"
+    film = "1|Misérables, Les (1995)|01-Jan-1995||http://us.imdb.com/M/title-exact?Les%20Mis%E9rables|"
+    (folder / "u.item").write_bytes((film + "|".join(flags) + "\n").encode("latin-1"))
+    (folder / "u.user").write_text("7|24|M|technician|85711\n")
+    return folder
+
+
+def blocks_of(data: MovieLens) -> tuple[Checked, list[RatingsBlock]]:
+    """Read the ratings as the loader does."""
+    with data.ratings.open("rb") as file:
+        rules = Rules({film.item_id for film in data.films}, NOW)
+        checked = ratings_file.check(file, data.layout, rules)
+        return checked, [] if checked.bad_lines else list(ratings_file.blocks(file, checked, data.layout))
+
+
 def ratings_of(data: MovieLens) -> list[tuple[int, int, float, int]]:
+    checked, blocks = blocks_of(data)
+    assert checked.problems == []
     return [
-        (int(u), int(i), float(r), int(t))
-        for block in data.ratings.blocks()
-        for u, i, r, t in zip(block.user_id, block.item_id, block.rating, block.timestamp, strict=True)
+        (int(u), int(i), float(r), int(t) // 1_000_000)
+        for block in blocks
+        for u, i, r, t in zip(block.user_id, block.item_id, block.rating, block.time_us, strict=True)
     ]
 
 
@@ -84,6 +112,26 @@ def test_the_wheels_form_is_read_and_its_quirks_are_mended(tmp_path: Path) -> No
     assert ratings_of(data) == [(7, 1, 3.0, 881250949)]
 
 
+def test_grouplens_own_100k_is_read_with_its_genre_flags(tmp_path: Path) -> None:
+    data = open_movielens(tabs(tmp_path))
+    assert [(f.title, f.year, f.genres) for f in data.films] == [("Les Misérables", 1995, ("Action", "Thriller"))]
+    assert [(u.age, u.occupation) for u in data.users] == [(24, "technician")]
+    assert data.western_lines == 1
+    assert ratings_of(data) == [(7, 1, 3.0, 881250949)]
+
+
+def test_other_files_in_the_folder_are_ignored(tmp_path: Path) -> None:
+    (csv(tmp_path) / "tags.csv").write_text("userId,movieId,tag,timestamp\n1,99,x,1\n")
+    (tmp_path / "links.csv").write_bytes(b"\xff\xfe\0")
+    assert len(ratings_of(open_movielens(tmp_path))) == 1
+
+
+def test_a_folder_with_two_data_sets_is_refused_naming_both(tmp_path: Path) -> None:
+    double_colon(csv(tmp_path))
+    with pytest.raises(MovieLensError, match=r"more than one data set here: ratings\.csv, ratings\.dat"):
+        open_movielens(tmp_path)
+
+
 def test_a_folder_without_movielens_data_is_refused_with_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(MovieLensError, match=r"expected ratings\.dat .*, ratings\.csv, or one \*\.inter"):
         open_movielens(tmp_path)
@@ -94,19 +142,22 @@ def test_a_folder_without_movielens_data_is_refused_with_what_was_expected(tmp_p
     [
         ("3::30::4", "3 fields instead of 4"),
         ("3::30::4::978300760::9", "5 fields instead of 4"),
-        ("3::x::4::978300760", "item_id is 'x'"),
-        ("3::30::::978300760", "rating is ''"),
-        ("3::30::6::978300760", "out of range: user 3, item 30, rating 6"),
-        ("3::30::nan::978300760", "out of range"),
-        ("0::30::4::978300760", "out of range: user 0"),
-        ("3::30::4::0", "out of range"),
+        ("3::x::4::978300760", "item_id 'x': not a whole number"),
+        ("3::10::::978300760", "rating '': not a number"),
+        ("3::10::6::978300760", "rating '6': not a number from 0.5 to 5"),
+        ("3::10::nan::978300760", "rating 'nan'"),
+        ("0::10::4::978300760", "user_id '0'"),
+        ("3::10::4::0", "timestamp '0': before 1970-01-02"),
+        ("3::10::4::978300760000", "timestamp '978300760000': in the future"),
+        ("3::10::4::4102444800", "timestamp '4102444800': in the future"),
+        ("3::30::4::978300760", "item_id '30': not in the catalogue"),
     ],
 )
-def test_a_bad_rating_is_named_by_file_and_line(tmp_path: Path, row: str, reason: str) -> None:
+def test_a_bad_rating_is_named_by_its_line(tmp_path: Path, row: str, reason: str) -> None:
     data = open_movielens(double_colon(tmp_path, f"1::10::5::978300760\n{row}\n2::20::1::978300761\n"))
-    with pytest.raises(MovieLensError) as caught:
-        ratings_of(data)
-    assert f"{tmp_path / 'ratings.dat'}, line 2: {reason}" in str(caught.value)
+    checked, _ = blocks_of(data)
+    assert [problem.line for problem in checked.problems] == [2]
+    assert checked.problems[0].reason.startswith(reason)
 
 
 @pytest.mark.parametrize(
@@ -114,8 +165,11 @@ def test_a_bad_rating_is_named_by_file_and_line(tmp_path: Path, row: str, reason
     [
         ("movies.dat", 1, "x::Film::Drama\n", "'x' is not an id"),
         ("movies.dat", 2, "1::Film::Drama\n2::Film\n", "2 fields instead of 3"),
-        ("users.dat", 1, "1::F::2::10::48067\n", "unknown code 2"),
-        ("users.dat", 1, "1::F::1::99::48067\n", "unknown code"),
+        ("movies.dat", 1, "9007199254740991::Film::Drama\n", "'9007199254740991' is not an id"),
+        ("users.dat", 1, "1::F::2::10::48067\n", "unknown code '2' of age"),
+        ("users.dat", 1, "1::F::1::99::48067\n", "unknown code '99' of occupation"),
+        ("users.dat", 1, "1::F::1::-1::48067\n", "unknown code '-1' of occupation"),
+        ("users.dat", 1, "1::X::1::1::48067\n", "unknown code 'X' of gender"),
     ],
 )
 def test_a_bad_film_or_user_is_named_by_file_and_line(
@@ -127,19 +181,12 @@ def test_a_bad_film_or_user_is_named_by_file_and_line(
     assert f"{tmp_path / file}, line {line}: {reason}" in str(caught.value)
 
 
-def test_rows_are_counted_with_and_without_a_last_newline(tmp_path: Path) -> None:
-    path = tmp_path / "r"
-    for content, header, rows in (("a\n1\n2\n", True, 2), ("a\n1\n2", True, 2), ("1\n", False, 1), ("", False, 0)):
-        path.write_text(content)
-        assert RatingsFile(path, ",", header).count_rows() == rows
-
-
 def test_blocks_number_their_rows_through_the_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.trainer.ratings_file.BLOCK_BYTES", 64)
-    lines = [f"{n}::{n}::3::978300760" for n in range(1, 21)]
-    blocks = list(open_movielens(double_colon(tmp_path, "\n".join(lines) + "\n")).ratings.blocks())
+    monkeypatch.setattr("services.trainer.text_file.BLOCK_BYTES", 64)
+    lines = [f"{n}::{10 + n % 2 * 10}::3::978300760" for n in range(1, 21)]
+    blocks = blocks_of(open_movielens(double_colon(tmp_path, "\n".join(lines) + "\n")))[1]
     assert len(blocks) > 1
-    assert [b.first_row + row + 1 for b in blocks for row in range(len(b))] == list(range(1, 21))
+    assert np.concatenate([block.row for block in blocks]).tolist() == list(range(20))
     assert np.concatenate([b.user_id for b in blocks]).tolist() == list(range(1, 21))
 
 
@@ -152,11 +199,11 @@ def test_the_same_content_gives_the_same_event_ids_and_other_content_others() ->
 
 
 def test_a_rating_becomes_a_rate_event_of_the_files_epoch(tmp_path: Path) -> None:
-    file = open_movielens(double_colon(tmp_path)).ratings
-    row = to_arrow(next(file.blocks()), file.sha256(), "movielens").to_pylist()[1]
+    checked, blocks = blocks_of(open_movielens(double_colon(tmp_path)))
+    row = to_arrow(blocks[0], checked.sha256, "movielens").to_pylist()[1]
     assert (row["epoch"], row["offset"], row["user_id"], row["item_id"]) == (0, 1, 2, 20)
     assert (row["action"], row["value"], row["source"]) == ("rate", 1.0, "movielens")
-    assert row["partition"] == int.from_bytes(file.sha256()[:8], "big")
+    assert row["partition"] == int.from_bytes(checked.sha256[:8], "big")
     assert row["event_time"].timestamp() == 978300761
     assert row["record_time"].timestamp() == 0
 
@@ -173,6 +220,10 @@ def test_a_rating_becomes_a_rate_event_of_the_files_epoch(tmp_path: Path) -> Non
         ("1984 (1984) ", "1984", 1984),
         ("Fawlty Towers (1975-1979)", "Fawlty Towers", 1975),
         ("Unbelievable (12)", "Unbelievable (12)", None),
+        ("Tom &amp; Jerry: The Movie (1992)", "Tom & Jerry: The Movie", 1992),
+        ("Am&eacute;lie&#39;s (2001)", "Amélie's", 2001),
+        ("A &amp;amp; B &copy AT&T", "A &amp; B &copy AT&T", None),
+        ("Two\nlines\tand&nbsp;a  tab (1999)", "Two lines and a tab", 1999),
     ],
 )  # fmt: skip
 def test_titles_read_as_people_write_them(raw: str, title: str, year: int | None) -> None:
