@@ -5,6 +5,7 @@ from typing import Any
 from psycopg import Connection, sql
 
 from services.common import erased, registry
+from services.contracts.bundle import ConfidenceParameters
 from services.contracts.metrics import (
     ERASURE_PENDING_SINCE,
     ERASURES_PENDING,
@@ -46,6 +47,16 @@ def look(connection: Connection[Any]) -> Samples:
         STEP_LAST_DURATION: {(step,): seconds for step, _, seconds, _ in steps},
         STEP_LAST_SUCCESS: {(step,): at for step, _, _, at in steps if at is not None},
     }
+
+
+def confidence(connection: Connection[Any]) -> ConfidenceParameters:
+    """Return what the champion counts as liked; the default without a champion.
+
+    Raises:
+        psycopg.Error: PostgreSQL does not answer or refuses.
+    """
+    champion = registry.champion(connection)
+    return registry.manifest_of(connection, champion.version).confidence if champion else ConfidenceParameters()
 
 
 def films(connection: Connection[Any]) -> int:

@@ -70,9 +70,9 @@ def make_loop(settings: ExporterSettings, registry: CollectorRegistry) -> Loop:
 
     def look_at_lists() -> Samples:
         with database.client() as connection:
-            films = models.films(connection)
+            films, confidence = models.films(connection), models.confidence(connection)
         with rows.client() as client:
-            return lists.look(client, films)
+            return lists.look(client, films, confidence)
 
     topics = (settings.events_topic, settings.impressions_topic)
     soon, late = settings.exporter_interval_seconds, settings.exporter_lists_seconds

@@ -9,7 +9,7 @@ from rectools import Columns
 from rectools.dataset import Dataset, IdMap, Interactions
 from scipy import sparse
 
-from services.common.confidence import weights
+from services.common.confidence import is_positive, weights
 from services.contracts.bundle import ConfidenceParameters
 from services.trainer.signals import History, Signals
 
@@ -103,6 +103,6 @@ def seen_matrix(history: History, user_ids: NDArray[np.int64], item_ids: NDArray
 
 def liked(history: History, parameters: ConfidenceParameters) -> pd.DataFrame:
     """Return the (user_id, item_id) pairs that the history is positive about."""
-    positive = weights(history.opinion, history.rating, history.watched, parameters) > 0
+    positive = is_positive(history.opinion, history.rating, history.watched, parameters)
     users, items = history.user_ids[history.user_index[positive]], history.item_ids[positive]
     return pd.DataFrame({Columns.User: users, Columns.Item: items})

@@ -46,6 +46,8 @@ class Evaluation:
 
     users: int
     metrics: dict[str, dict[str, float]]
+    ndcg: dict[str, NDArray[np.float64]]
+    """Per model NDCG of each user, the users ascending: its mean is the metric."""
 
 
 def evaluate(
@@ -65,7 +67,7 @@ def evaluate(
     data = training_data(train, judge.confidence)
     users, truth = _truth(train, test, judge)
     if len(users) == 0 or len(data.item_ids) == 0:
-        return Evaluation(0, {})
+        return Evaluation(0, {}, {})
     scorers: dict[str, Scorer] = {
         "popular": _constant(popularity(data)),
         "popular_recent": _constant(popularity(data, recent_days=recent_days or judge.recent_days)),
@@ -77,7 +79,11 @@ def evaluate(
         own_seen = seen if own is data else seen_matrix(train, users, own.item_ids)
         lists = top_k(by_factors(train_ials(own, recipe)), users, own, own_seen, k)
         measured[name] = _measure(lists, truth, data, k)
-    return Evaluation(len(users), measured)
+    return Evaluation(
+        len(users),
+        {name: metrics for name, (metrics, _) in measured.items()},
+        {name: ndcg for name, (_, ndcg) in measured.items()},
+    )
 
 
 def by_factors(factors: Factors) -> Scorer:
@@ -147,7 +153,10 @@ def _truth(train: History, test: History, judge: Recipe) -> tuple[NDArray[np.int
     return np.unique(truth[Columns.User].to_numpy(np.int64)), truth
 
 
-def _measure(lists: pd.DataFrame, truth: pd.DataFrame, data: TrainingData, k: int) -> dict[str, float]:
+def _measure(
+    lists: pd.DataFrame, truth: pd.DataFrame, data: TrainingData, k: int
+) -> tuple[dict[str, float], NDArray[np.float64]]:
+    """Return the metrics, and NDCG of each user of ``truth``, ascending."""
     before = pd.DataFrame({Columns.User: data.user_ids[data.user_index], Columns.Item: data.item_ids[data.item_index]})
     metrics = {
         "hit_rate": HitRate(k),
@@ -160,4 +169,5 @@ def _measure(lists: pd.DataFrame, truth: pd.DataFrame, data: TrainingData, k: in
         "novelty": MeanInvUserFreq(k),
     }
     values = calc_metrics(metrics, lists, truth, prev_interactions=before, catalog=data.item_ids)
-    return {name: float(values[name]) for name in metrics}
+    ndcg = NDCG(k, divide_by_achievable=True).calc_per_user(lists, truth).sort_index()
+    return {name: float(values[name]) for name in metrics}, ndcg.to_numpy(np.float64)

@@ -1,12 +1,25 @@
-"""The gate: whether a new model may replace the one that is served. Pure: figures in, decision out."""
+"""The gate: whether a new model may replace the one that is served. Pure: figures in, decision out.
 
+Three things can be known of the new model beside a rival: it is better (beside the champion: no worse than the limits
+allow), it is worse, or there are too few users to tell. The first promotes and the second refuses. Too few users to
+tell promotes where a refusal could protect nothing: there is no champion, so that nothing is served at all; or the
+champion was made by the same recipe, and the new model is that recipe with newer viewers and films. A changed recipe
+must prove itself: there the champion stays.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from math import isfinite
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.trainer.comparison import Comparison
+
 METRIC = "ndcg"
-CANDIDATE, CHAMPION, POPULAR = "ials", "champion", "popular"
+CANDIDATE, CHAMPION, POPULAR, POPULAR_RECENT = "ials", "champion", "popular", "popular_recent"
 """Names of the models in `Evaluation.metrics`."""
+RIVALS = {POPULAR: "popularity", POPULAR_RECENT: "recent popularity", CHAMPION: "the champion's recipe"}
 
 
 class GateLimits(BaseModel):
@@ -16,7 +29,15 @@ class GateLimits(BaseModel):
 
     metric_drop: float = Field(default=0.05, ge=0, lt=1, description="Share of the champion's NDCG that may be lost.")
     shrinkage: float = Field(default=0.10, ge=0, lt=1, description="Share of items or users that may be lost.")
-    min_users: int = Field(default=20, ge=1, description="Fewer evaluated users prove nothing.")
+    min_users: int = Field(default=20, ge=1, description="Fewer evaluated users are too few to tell.")
+
+
+class Verdict(StrEnum):
+    """What is known of a model beside a rival, or beside all of them."""
+
+    GOOD = "good enough"
+    WORSE = "worse"
+    TOO_FEW = "too few users to tell"
 
 
 @dataclass(frozen=True)
@@ -29,52 +50,91 @@ class Size:
 
 @dataclass(frozen=True)
 class Decision:
-    """The verdict; the reasons are of the refusal, or say what was found good."""
+    """The verdict; the reasons are of the refusal, or say what was found."""
 
     promote: bool
+    verdict: Verdict
     reasons: tuple[str, ...]
 
     def __str__(self) -> str:
         return "; ".join(self.reasons)
 
 
+def judge(comparison: Comparison, may_lose: float, min_users: int) -> Verdict:
+    """Return what an interval says: beside a rival of whose figure the share ``may_lose`` may be lost.
+
+    >>> judge(Comparison(candidate=0.3, rival=0.2, low=0.05, high=0.15, users=500), 0, 20)
+    <Verdict.GOOD: 'good enough'>
+    >>> judge(Comparison(candidate=0.3, rival=0.2, low=-0.05, high=0.25, users=50), 0, 20)
+    <Verdict.TOO_FEW: 'too few users to tell'>
+    """
+    least = -may_lose * comparison.rival
+    if not all(map(isfinite, (comparison.candidate, comparison.rival, comparison.low, comparison.high))):
+        return Verdict.WORSE
+    if comparison.users < min_users:
+        return Verdict.TOO_FEW
+    if comparison.low > least or (may_lose > 0 and comparison.low == least):
+        return Verdict.GOOD
+    return Verdict.WORSE if comparison.high < least else Verdict.TOO_FEW
+
+
 def decide(
-    metrics: dict[str, dict[str, float]], users: int, size: Size, champion_size: Size | None, limits: GateLimits
+    comparisons: Mapping[str, Comparison],
+    size: Size,
+    champion_size: Size | None,
+    limits: GateLimits,
+    *,
+    same_recipe: bool = False,
 ) -> Decision:
-    """Refuse a model that popularity beats, that is clearly below the champion, or that has lost data.
+    """Judge a model that was measured beside its rivals on one split and the same users.
+
+    It must be better than popularity and recent popularity, may lose to the champion no more than
+    ``limits.metric_drop``, and may not have lost data.
 
     Args:
-        metrics: per model, of one evaluation on one split. The champion's figure is that of its
-            *recipe* trained on the same training part: the champion itself has seen the test part, and
-            its recorded metrics are of other data; neither compares.
-        users: how many were evaluated.
+        comparisons: per rival, keys of `RIVALS`. The champion's figure is that of its *recipe* trained on the same
+            training part: the champion itself has seen the test part, and its recorded metrics are of other data;
+            neither compares. Empty: there was nobody to measure them on.
         size: of the candidate.
-        champion_size: of the champion; None when there is none, and then only popularity counts.
+        champion_size: of the champion; None when there is none.
         limits: the tolerances.
+        same_recipe: the champion was made by the candidate's recipe.
 
-    >>> decide({"ials": {"ndcg": 0.25}, "popular": {"ndcg": 0.2}}, 100, Size(10, 10), None, GateLimits())
-    Decision(promote=True, reasons=('ndcg 0.2500 against 0.2000 of popularity',))
-    >>> decide({"ials": {"ndcg": 0.1}, "popular": {"ndcg": 0.2}}, 100, Size(10, 10), None, GateLimits()).promote
-    False
+    >>> beside = Comparison(candidate=0.25, rival=0.2, low=0.03, high=0.07, users=943)
+    >>> print(decide({"popular": beside}, Size(10, 10), None, GateLimits()))
+    ndcg 0.2500 against 0.2000 of popularity: good enough, +0.0500 (95 %: +0.0300 to +0.0700, 943 users)
     """
-    refusals: list[str] = []
-    good: list[str] = []
-    if users < limits.min_users:
-        refusals.append(f"only {users} users could be evaluated, {limits.min_users} are needed")
-    else:
-        own, popular = metrics[CANDIDATE][METRIC], metrics[POPULAR][METRIC]
-        rivals = [(popular, popular, "popularity")]
-        if CHAMPION in metrics:
-            recipe = metrics[CHAMPION][METRIC]
-            rivals.append((recipe * (1 - limits.metric_drop), recipe, "the champion's recipe"))
-        for least, value, name in rivals:
-            # Not `own < least`: a figure that is not a number must not pass.
-            (good if own >= least else refusals).append(f"{METRIC} {own:.4f} against {value:.4f} of {name}")
-    if champion_size is not None:
-        for name, now, before in (
-            ("items", size.items, champion_size.items),
-            ("users", size.users, champion_size.users),
-        ):
-            if now < before * (1 - limits.shrinkage):
-                refusals.append(f"{name} shrank from {before} to {now}")
-    return Decision(not refusals, tuple(refusals or good))
+    verdicts = {
+        name: judge(comparison, limits.metric_drop if name == CHAMPION else 0, limits.min_users)
+        for name, comparison in comparisons.items()
+    }
+    reasons = {name: _told(name, comparison, verdicts[name]) for name, comparison in comparisons.items()}
+    lost = [] if champion_size is None else _lost(size, champion_size, limits.shrinkage)
+    refusals = [reasons[name] for name, verdict in verdicts.items() if verdict is Verdict.WORSE] + lost
+    if refusals:
+        return Decision(False, Verdict.WORSE, tuple(refusals))
+    if not verdicts:
+        reasons, verdicts = {"": f"nobody could be evaluated: {Verdict.TOO_FEW}"}, {"": Verdict.TOO_FEW}
+    if Verdict.TOO_FEW not in verdicts.values():
+        return Decision(True, Verdict.GOOD, tuple(reasons.values()))
+    if champion_size is None:
+        return Decision(True, Verdict.TOO_FEW, (*reasons.values(), "promoted, for nothing is served yet"))
+    if same_recipe:
+        kept = "promoted, for it is the champion's recipe with newer data"
+        return Decision(True, Verdict.TOO_FEW, (*reasons.values(), kept))
+    return Decision(
+        False, Verdict.TOO_FEW, (*reasons.values(), "the champion stays, for a new recipe must prove itself")
+    )
+
+
+def _told(name: str, comparison: Comparison, verdict: Verdict) -> str:
+    c = comparison
+    return (
+        f"{METRIC} {c.candidate:.4f} against {c.rival:.4f} of {RIVALS[name]}: {verdict}, {c.difference:+.4f}"
+        f" (95 %: {c.low:+.4f} to {c.high:+.4f}, {c.users} users)"
+    )
+
+
+def _lost(size: Size, before: Size, shrinkage: float) -> list[str]:
+    rows = (("items", size.items, before.items), ("users", size.users, before.users))
+    return [f"{name} shrank from {then} to {now}" for name, now, then in rows if now < then * (1 - shrinkage)]

@@ -13,6 +13,7 @@ from typing import IO, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from services.trainer.comparison import Comparison
 from services.trainer.models import Recipe
 
 LOCK_FILE = ".lock"
@@ -58,6 +59,10 @@ class Evaluated(Result):
     metrics: dict[str, dict[str, float]]
     champion: str | None
     """Version whose recipe was measured as "champion"."""
+    comparisons: dict[str, Comparison] = {}
+    """Per rival: how sure the difference is."""
+    same_recipe: bool = False
+    """The champion was made by the recipe of this run."""
 
 
 class Published(Result):

@@ -15,16 +15,18 @@ from psycopg import Connection
 
 from services.common import registry
 from services.common.bundle import Arrays, open_bundle, write_bundle
+from services.common.confidence import positive_sql
 from services.common.erased import erased_viewers
 from services.common.registry import ModelVersion, Stage
 from services.contracts.bundle import Manifest
 from services.contracts.ids import PROBE_USER
 from services.contracts.tables import SIGNALS_VIEW
 from services.trainer import catalogue, evaluate, publish
+from services.trainer.comparison import compare
 from services.trainer.dataset import split_by_time, training_data
 from services.trainer.extract import read_signals, wait_until_complete
 from services.trainer.forget import alone, as_array, clean
-from services.trainer.gate import CANDIDATE, CHAMPION, Decision, Size, decide
+from services.trainer.gate import CANDIDATE, CHAMPION, RIVALS, Decision, Size, decide
 from services.trainer.models import Factors, Recipe, popularity, train_ials
 from services.trainer.run import Evaluated, Extracted, Published, Run, Trained
 from services.trainer.settings import TrainerSettings
@@ -59,13 +61,10 @@ def check(settings: TrainerSettings, stores: Stores) -> dict[str, int]:
         ExtractError: the audit misses events and the consumer does not catch up in time.
     """
     films = len(catalogue.read_genres(stores.postgres))
-    positive_from = settings.trainer_confidence.rating_positive_from
     positives, users, items = stores.clickhouse.query(
-        "SELECT countIf(liked), uniqExactIf(user_id, liked), uniqExactIf(item_id, liked)"  # noqa: S608
-        " FROM (SELECT user_id, item_id,"
-        " (signal = 'rating' AND value >= {from:Float32}) OR (signal = 'opinion' AND value > 0) AS liked"
-        f" FROM {SIGNALS_VIEW} WHERE user_id != {PROBE_USER})",
-        parameters={"from": positive_from},
+        "SELECT count(), uniqExact(user_id), uniqExact(item_id)"  # noqa: S608
+        f" FROM (SELECT user_id, item_id FROM {SIGNALS_VIEW} WHERE user_id != {PROBE_USER}"
+        f" GROUP BY user_id, item_id HAVING {positive_sql(settings.trainer_confidence)})"
     ).result_rows[0]
     if films == 0:
         raise NotEnoughDataError("the catalogue is empty: load the films first")
@@ -149,14 +148,16 @@ def measure(run: Run, settings: TrainerSettings, stores: Stores) -> Evaluated:
     if champion is not None:
         of_champion = registry.manifest_of(stores.postgres, champion.version)
         recipes[CHAMPION] = Recipe.model_validate(of_champion.parameters["recipe"])
-    same = recipes.get(CHAMPION) == trained.recipe
     early, late = split_by_time(Signals.open(run.extract), settings.trainer_test_share)
-    to_train = {name: recipe for name, recipe in recipes.items() if not (same and name == CHAMPION)}
-    evaluation = evaluate.evaluate(pivot(early), pivot(late), to_train)
-    metrics = dict(evaluation.metrics)
-    if same and CANDIDATE in metrics:
-        metrics[CHAMPION] = metrics[CANDIDATE]
-    result = Evaluated(users=evaluation.users, metrics=metrics, champion=champion.version if champion else None)
+    evaluation = evaluate.evaluate(pivot(early), pivot(late), recipes)
+    ndcg = evaluation.ndcg
+    result = Evaluated(
+        users=evaluation.users,
+        metrics=evaluation.metrics,
+        champion=champion.version if champion else None,
+        comparisons={rival: compare(ndcg[CANDIDATE], ndcg[rival]) for rival in RIVALS if rival in ndcg},
+        same_recipe=recipes.get(CHAMPION) == trained.recipe,
+    )
     run.complete(result)
     return result
 
@@ -233,6 +234,7 @@ def promote(run: Run, settings: TrainerSettings, stores: Stores, *, force: bool 
         version = clean(settings.model_dir, stores.postgres, version, as_array(erased_viewers(stores.postgres)))
         manifest = open_bundle(settings.model_dir / version).manifest
         decision = _decision(run, settings, stores, manifest)
+        log.info("the gate's verdict: %s: %s", decision.verdict, decision)
         run.discard_arrays()
         if not decision.promote and not force:
             registry.reject(stores.postgres, version, str(decision))
@@ -245,7 +247,9 @@ def _decision(run: Run, settings: TrainerSettings, stores: Stores, manifest: Man
     evaluated = run.need(Evaluated, "evaluate")
     champion = registry.champion(stores.postgres)
     before = None if champion is None else _size(registry.manifest_of(stores.postgres, champion.version))
-    return decide(evaluated.metrics, evaluated.users, _size(manifest), before, settings.trainer_gate)
+    return decide(
+        evaluated.comparisons, _size(manifest), before, settings.trainer_gate, same_recipe=evaluated.same_recipe
+    )
 
 
 def _size(manifest: Manifest) -> Size:

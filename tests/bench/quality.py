@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 from services.contracts.bundle import ConfidenceParameters
 from services.contracts.signals import Signal
 from services.trainer import ratings_file
+from services.trainer.comparison import compare
 from services.trainer.evaluate import Evaluation, evaluate
+from services.trainer.gate import judge
 from services.trainer.models import Recipe
 from services.trainer.movielens import MovieLens, open_movielens
 from services.trainer.rating_rules import Rules
@@ -57,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         started = time.perf_counter()
         evaluation = evaluate(pivoted(ratings, ~late), pivoted(ratings, late), recipes)
         print_table(split, evaluation, time.perf_counter() - started)
+        print_comparisons(evaluation)
         broken += promises_broken(split, evaluation)
     for line in broken:
         print(f"BROKEN: {line}")
@@ -112,6 +115,16 @@ def print_table(split: str, evaluation: Evaluation, seconds: float) -> None:
     print(f"{'':16}" + "".join(f"{name:>11}" for name in names))
     for model, values in evaluation.metrics.items():
         print(f"{model:16}" + "".join(f"{values[name]:11.4f}" for name in names))
+
+
+def print_comparisons(evaluation: Evaluation) -> None:
+    """Print what the gate would say of iALS beside both kinds of popularity."""
+    for rival in ("popular", "popular_recent"):
+        beside = compare(evaluation.ndcg["ials"], evaluation.ndcg[rival])
+        verdict = judge(beside, 0, 20)
+        print(
+            f"ials - {rival}: ndcg {beside.difference:+.4f} (95 %: {beside.low:+.4f} to {beside.high:+.4f}), {verdict}"
+        )
 
 
 def promises_broken(split: str, evaluation: Evaluation) -> list[str]:

@@ -35,6 +35,8 @@ def test_popularity_is_measured_as_worked_out_by_hand() -> None:
     second = 1 / log2(3)
     assert popular["hit_rate"] == 1.0
     assert popular["ndcg"] == pytest.approx((second / (1 + second) + second / 1) / 2)
+    assert result.ndcg["popular"].tolist() == pytest.approx([second / (1 + second), second])
+    assert set(result.ndcg) == {"popular", "popular_recent", "ials"}
     assert popular["recall"] == pytest.approx((1 / 2 + 1) / 2)
     assert popular["precision"] == pytest.approx(1 / 2)
     assert popular["mrr"] == pytest.approx(1 / 2)

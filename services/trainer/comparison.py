@@ -1,0 +1,59 @@
+"""How sure it is that one model's lists are better than another's: a paired bootstrap over the users. Pure."""
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+RESAMPLES = 2_000
+LEVEL = 0.95
+SEED = 20_261_126
+
+
+class Comparison(BaseModel):
+    """Two models on the same users: their mean figures, and an interval of the difference of the means."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    candidate: float
+    rival: float
+    low: float
+    """Lower end of the interval of ``candidate - rival``."""
+    high: float
+    users: int
+
+    @property
+    def difference(self) -> float:
+        """How much more the candidate has."""
+        return self.candidate - self.rival
+
+
+def compare(
+    candidate: NDArray[np.float64], rival: NDArray[np.float64], *, resamples: int = RESAMPLES, seed: int = SEED
+) -> Comparison:
+    """Compare two models by their figures per user, (n,) each, in the same order of users.
+
+    With ``d_u = candidate_u - rival_u`` each resample draws n users with replacement and takes the mean of their
+    ``d_u``; the interval is from the 2.5th to the 97.5th percentile of those means: the percentile interval of Efron &
+    Tibshirani, An Introduction to the Bootstrap (1993), chapter 13; paired by user as in Sakai, "Evaluating Evaluation
+    Metrics based on the Bootstrap" (SIGIR 2006). Pairing matters: users differ far more than models do. The same input
+    gives the same interval. O(resamples · n).
+
+    Every user having gained the same, the interval is that gain:
+
+    >>> same = compare(np.array([0.5, 0.25, 1.0, 0.25]), np.array([0.25, 0.0, 0.75, 0.0]))
+    >>> (same.difference, same.low, same.high, same.users)
+    (0.25, 0.25, 0.25, 4)
+
+    Raises:
+        ValueError: the lengths differ, or there are no users.
+    """
+    if len(candidate) != len(rival) or len(candidate) == 0:
+        raise ValueError(f"one figure per user is needed from both models, got {len(candidate)} and {len(rival)}")
+    difference = candidate - rival
+    random = np.random.default_rng(seed)
+    users = len(difference)
+    means = np.array([difference[random.integers(users, size=users)].mean() for _ in range(resamples)])
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Comparison(
+        candidate=float(candidate.mean()), rival=float(rival.mean()), low=float(low), high=float(high), users=users
+    )
