@@ -19,7 +19,7 @@ def main() -> None:
     with contextlib.suppress(ValidationError):  # the page says what is wrong, to whoever opens it
         settings = UiSettings()
         logs.configure(settings.log_level)
-        metrics.serve(settings.metrics_host, settings.ui_metrics_port)
+        metrics.serve(settings.metrics_host, settings.ui_metrics_port, settings.host_names)
     sys.argv = ["streamlit", "run", str(Path(__file__).with_name("app.py")), *sys.argv[1:]]
     cli.main(prog_name="streamlit")
 

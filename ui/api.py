@@ -19,7 +19,7 @@ def client() -> RecommenderClient:
         pydantic.ValidationError: a setting is missing or wrong.
     """
     settings = UiSettings()
-    metrics.serve(settings.metrics_host, settings.ui_metrics_port)
+    metrics.serve(settings.metrics_host, settings.ui_metrics_port, settings.host_names)
     return RecommenderClient(str(settings.inference_url), settings.ui_timeout_seconds)
 
 

@@ -4,9 +4,10 @@ import logging
 import threading
 from enum import StrEnum
 
-from prometheus_client import Histogram, start_http_server
+from prometheus_client import Histogram
 
 from services.contracts.metrics import UI_API_SECONDS
+from ui.metrics_server import start
 
 log = logging.getLogger("ui")
 _LOCK = threading.Lock()
@@ -32,13 +33,16 @@ def observe(route: str, outcome: Outcome, seconds: float) -> None:
     API_SECONDS.labels(route, outcome.value).observe(seconds)
 
 
-def serve(host: str, port: int) -> None:
-    """Show ``/metrics`` from now on, once per process; 0: not at all. The page works without: a failure is logged."""
+def serve(host: str, port: int, names: frozenset[str] = frozenset()) -> None:
+    """Show ``/metrics`` from now on, once per process; 0: not at all. The page works without: a failure is logged.
+
+    ``names`` are those by which it may be asked, besides loopback's and its address.
+    """
     with _LOCK:
         if port == 0 or port in _served:
             return
         try:
-            start_http_server(port, addr=host)
+            start(host, port, names)
             _served.add(port)
         except OSError as error:
             log.error("no /metrics on %s:%d: %s", host, port, error)  # noqa: TRY400 - the message is the point

@@ -16,4 +16,10 @@ class UiSettings(BaseSettings):
     ui_timeout_seconds: float = Field(default=10, gt=0, le=120, description="How long to wait for an answer.")
     metrics_host: str = Field(default="127.0.0.1", description="The address of /metrics; 0.0.0.0: all.")
     ui_metrics_port: int = Field(default=9105, ge=0, le=65535, description="The port of /metrics; 0: off.")
+    allowed_hosts: str = Field(default="", description="Names by which /metrics may be asked, comma-separated.")
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """The names given."""
+        return frozenset(name.strip().lower() for name in self.allowed_hosts.split(",") if name.strip())

@@ -1,5 +1,8 @@
 """What the page measures of its calls, as Prometheus reads it."""
 
+import socket
+import threading
+
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -9,7 +12,7 @@ from services.contracts.rest import Problem
 from tests.support.ports import free_port
 from tests.unit.ui.conftest import FakeService
 from tests.unit.ui.fake_api import unavailable
-from ui import metrics
+from ui import metrics, metrics_server
 from ui.client import RecommenderClient
 from ui.errors import ApiError
 
@@ -49,3 +52,40 @@ def test_a_port_that_is_taken_stops_no_page(caplog: pytest.LogCaptureFixture) ->
     metrics.serve("127.0.0.1", port)
     assert f"no /metrics on 127.0.0.1:{port}" in caplog.text
     metrics.serve("127.0.0.1", 0)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:9105"}, 200),
+        ({"Host": "ui:9105"}, 200),
+        ({"Host": "[::1]:9105"}, 200),
+        ({"Host": "evil.example"}, 421),
+        ({"Host": "127.0.0.1.evil.example:9105"}, 421),
+        ({"Host": ""}, 421),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "none"}, 200),
+    ],
+)
+def test_metrics_are_for_whoever_asks_us_and_for_no_foreign_page(headers: dict[str, str], status: int) -> None:
+    metrics.serve("127.0.0.1", port := free_port(), frozenset({"ui"}))
+    assert httpx.get(f"http://127.0.0.1:{port}/metrics", headers=headers).status_code == status
+    assert httpx.post(f"http://127.0.0.1:{port}/metrics").status_code == 405
+    assert httpx.get(f"http://127.0.0.1:{port}/").status_code == 404
+    assert httpx.head(f"http://127.0.0.1:{port}/metrics").status_code == 200
+
+
+def test_connections_that_never_ask_keep_no_threads_and_no_scrape_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_server, "MAX_SECONDS", 0.5)
+    metrics.serve("127.0.0.1", port := free_port())
+    before = threading.active_count()
+    slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(3 * metrics_server.MAX_CONNECTIONS)]
+    for connection in slow:
+        connection.sendall(b"GET /metrics HTTP/1.1\r\n")
+    assert httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).status_code == 200
+    assert threading.active_count() - before <= 2 * metrics_server.MAX_CONNECTIONS
+    for connection in slow:
+        connection.close()

@@ -1,0 +1,96 @@
+"""The demo's ``/metrics`` over HTTP: a few connections at a time, a few seconds each, and no foreign page's requests.
+
+The services have a server of their own for this, which the demo does not import: it knows the contracts alone.
+"""
+
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import REGISTRY, make_wsgi_app
+
+MAX_CONNECTIONS = 8
+MAX_SECONDS = 5.0
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._room = threading.BoundedSemaphore(MAX_CONNECTIONS)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Give the connection a thread once there is one; each is free again after `MAX_SECONDS`."""
+        self._room.acquire()
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer within `MAX_SECONDS`, however slowly the client sends or reads, and free the thread."""
+        end = threading.Timer(MAX_SECONDS, _hang_up, [request])
+        end.daemon = True
+        end.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            end.cancel()
+            self._room.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: nearly always somebody who hung up."""
+
+
+def _hang_up(connection: socket.socket) -> None:
+    with suppress(OSError):  # it has gone by itself
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Handler(WSGIRequestHandler):
+    def get_environ(self) -> dict[str, Any]:
+        """Return the request as WSGI sees it, and the address at which it arrived."""
+        return super().get_environ() | {"movierecs.reached": self.request.getsockname()[0]}
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Requests for metrics are not worth a log line."""
+
+
+def start(host: str, port: int, names: frozenset[str]) -> None:
+    """Serve ``/metrics`` from a daemon thread.
+
+    Raises:
+        OSError: the port is taken, or the host is not ours.
+    """
+    prometheus = make_wsgi_app(REGISTRY)
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        refused = refusal(environ, names)
+        if refused:
+            start_response(refused, [("Content-Type", "text/plain; charset=utf-8")])
+            return [f"{refused}\n".encode()]
+        body = list(prometheus(environ | {"REQUEST_METHOD": "GET"}, start_response))
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else body
+
+    server = make_server(host, port, app, server_class=_Server, handler_class=_Handler)
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+
+
+def refusal(environ: dict[str, Any], names: frozenset[str]) -> str | None:
+    """Return the status for a request that is not for us, or None.
+
+    A page in a browser cannot choose these headers: `Host` gives away a name that was pointed at our address, the
+    others that the page is foreign.
+    """
+    name = environ.get("HTTP_HOST", "").lower()
+    bare = name if name.endswith("]") else name.rsplit(":", 1)[0]
+    if bare not in _LOOPBACK | names | {environ["movierecs.reached"]}:
+        return "421 Misdirected Request"
+    if "HTTP_ORIGIN" in environ or environ.get("HTTP_SEC_FETCH_SITE", "none") not in {"none", "same-origin"}:
+        return "403 Forbidden"
+    if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
+        return "405 Method Not Allowed"
+    return None if environ["PATH_INFO"] == "/metrics" else "404 Not Found"
