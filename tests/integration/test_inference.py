@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from confluent_kafka import Consumer, Producer
@@ -75,6 +77,40 @@ def test_a_second_replica_sees_the_like_within_moments_and_a_third_from_the_topi
         assert third.recommendations(501) == expected
     finally:
         third.stop()
+
+
+def test_times_that_clients_state_stand_whatever_the_order_and_the_replica(replica: Replica, tmp_path: Path) -> None:
+    topics = (replica.events_topic, replica.impressions_topic)
+    second = Replica(replica.kafka, replica.postgres, NOWHERE, tmp_path, *topics).start()
+    now = datetime.now(timezone.utc)
+    like = {"user_id": 502, "item_id": 10, "action": "like", "event_id": str(uuid4()), "event_time": now.isoformat()}
+    yesterday = (now - timedelta(days=1)).isoformat()
+    try:
+        wait_until(second.ready, "the second replica is ready")
+        for one, event in (
+            (replica, like),
+            (replica, {"user_id": 502, "item_id": 10, "action": "unlike"}),
+            (second, like),
+            (replica, like),
+            (second, {"user_id": 502, "item_id": 11, "action": "dislike"}),
+            (second, {"user_id": 502, "item_id": 11, "action": "like", "event_time": yesterday}),
+        ):
+            assert one.post(event).status_code == 202
+        newest_first = [
+            {"user_id": 502, "item_id": 12, "action": "rate", "value": 5.0 - days,
+             "event_time": (now - timedelta(days=days)).isoformat()}
+            for days in range(3)
+        ]  # fmt: skip
+        assert replica.post(*newest_first).status_code == 202
+
+        def seen(one: Replica) -> dict[int, tuple[int | None, float | None]]:
+            entries = one.client.get("/v1/users/502/history").json()["entries"]
+            return {entry["item"]["id"]: (entry["opinion"], entry["rating"]) for entry in entries}
+
+        expected = {10: (0, None), 11: (-1, None), 12: (None, 5.0)}
+        wait_until(lambda: seen(replica) == seen(second) == expected, "both replicas know the same", 5)
+    finally:
+        second.stop()
 
 
 def test_a_viewer_of_the_model_keeps_the_trained_factors_until_the_next_signal(replica: Replica) -> None:

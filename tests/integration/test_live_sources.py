@@ -28,6 +28,8 @@ from services.inference.stamps import slot_and_version
 from services.inference.stored_events import StoredEvents
 from services.inference.topic_follower import TopicFollower
 from services.inference.topic_reader import ReplayError, StartingPoint, TopicReader
+from services.trainer.extract import read_signals
+from services.trainer.signals import pivot
 from tests.support import raw_headers
 from tests.support.inference import wait_until
 from tests.support.services import ClickHouseServer, KafkaServer
@@ -301,7 +303,7 @@ def test_a_way_back_that_takes_too_long_goes_on_where_it_stopped(
         assert sum(read) == 2_000, "nothing was read twice"
 
 
-def test_slots_and_versions_are_the_same_from_both(database: Client) -> None:
+def test_live_history_clickhouse_and_the_next_model_hold_the_same_versions(database: Client) -> None:
     said = [event(n, user=n % 3 + 1, action=a) for n, a in enumerate(Action, 1) if a is not Action.RATE]
     said += [event(50 + n, action=Action.RATE, value=value) for n, value in enumerate((0.5, 3.3, 5.0))]
     said += [said[0].model_copy(update={"event_time": NOW - timedelta(days=300)}), said[1].model_copy(
@@ -319,6 +321,16 @@ def test_slots_and_versions_are_the_same_from_both(database: Client) -> None:
             found.fold(changes)
     for user in (1, 2, 3, VIEWER, 66):
         assert found.of(UserId(user)).slots == expected.of(UserId(user)).slots
+    # The next model holds the same: what a replica knows live is no newer than what was trained on.
+    history = pivot(read_signals(database))
+    for position, user in enumerate(history.user_ids):
+        trained = {}
+        for row in range(history.indptr[position], history.indptr[position + 1]):
+            for kind, (high, low) in enumerate(history.versions[row].tolist()):
+                if high:
+                    trained[int(history.item_ids[row]) << 2 | kind] = high << 64 | low
+        assert trained == expected.of(UserId(int(user))).slots
+    assert history.user_ids.tolist() == [1, 2, 3, VIEWER]
 
 
 def test_what_clickhouse_holds_is_told_with_its_holes(database: Client) -> None:
