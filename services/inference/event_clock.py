@@ -7,7 +7,7 @@ from uuid import uuid4
 from services.contracts.events import Event, EventIn
 from services.contracts.ids import UserId
 from services.inference.live_history import LiveHistory
-from services.inference.stamps import slot_and_version, time_of
+from services.inference.stamps import slot_of, time_of
 
 _STEP = timedelta(microseconds=1)
 
@@ -45,8 +45,16 @@ class EventClock:
 
 def complete(event: EventIn, clock: EventClock, live: LiveHistory, now: datetime) -> Event:
     """Return the event as it goes to the topic: with the id and the time that its client stated, else with ours."""
-    fields = event.model_dump(exclude={"event_id", "event_time"})
-    stamped = Event(**fields, event_id=event.event_id or uuid4(), event_time=event.event_time or now)
-    slot, _ = slot_and_version(stamped)
-    replaced = time_of(live.version_of(event.user_id, slot))
-    return stamped.model_copy(update={"event_time": clock.stamp(event.user_id, event.event_time, now, replaced)})
+    replaced = None
+    if event.event_time is None:
+        replaced = time_of(live.version_of(event.user_id, slot_of(event)))
+    return Event(
+        user_id=event.user_id,
+        item_id=event.item_id,
+        action=event.action,
+        value=event.value,
+        request_id=event.request_id,
+        source=event.source,
+        event_id=event.event_id or uuid4(),
+        event_time=clock.stamp(event.user_id, event.event_time, now, replaced),
+    )

@@ -8,7 +8,7 @@ greatest version per slot: merging is commutative, associative and idempotent, a
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from services.contracts.events import Event
+from services.contracts.events import Event, EventIn
 from services.contracts.ids import ItemId
 from services.contracts.signals import EPOCH, Signal, signal_of, signal_version, to_microseconds, value_of
 
@@ -28,6 +28,12 @@ class LiveSignal(NamedTuple):
     """Index into `SIGNALS`."""
     version: int
     value: float
+
+
+def slot_of(event: EventIn) -> int:
+    """Return the slot that an event will set, whatever its time and id turn out to be."""
+    signal, _ = signal_of(event.action, event.value)
+    return event.item_id << 2 | _CODE[signal]
 
 
 def slot_and_version(event: Event) -> tuple[int, int]:
