@@ -58,7 +58,7 @@ def header_of(content: bytes, separator: str) -> list[str]:
     if content in (b"", b"\n"):
         return []
     table = _csv.read_csv(
-        pa.BufferReader(content),
+        pa.BufferReader(_guarded(content)),
         read_options=_csv.ReadOptions(autogenerate_column_names=True, use_threads=False),
         parse_options=_parse_options(separator, None),
         convert_options=_csv.ConvertOptions(column_types={f"f{n}": pa.string() for n in range(len(content))}),
@@ -115,8 +115,8 @@ def rows_of(
     if not content or (content.isspace() and not content.strip(b"\n")):
         return Rows({name: pa.array([], kind) for name, kind in types.items()}, np.empty(0, np.int64))
     table = _csv.read_csv(
-        pa.BufferReader(content),
-        read_options=_csv.ReadOptions(column_names=list(names), use_threads=False, block_size=len(content) + 1),
+        pa.BufferReader(_guarded(content)),
+        read_options=_csv.ReadOptions(column_names=list(names), use_threads=False, block_size=len(content) + 2),
         parse_options=_parse_options(separator, skip, multiline=multiline),
         convert_options=_csv.ConvertOptions(
             column_types=dict(types), include_columns=list(types), null_values=[], check_utf8=False
@@ -178,6 +178,11 @@ def _one_character(content: bytes, separator: str) -> bytes:
     if separator != DOUBLE_COLON:
         return content
     return content.replace(UNIT_SEPARATOR.encode(), b"?").replace(DOUBLE_COLON.encode(), UNIT_SEPARATOR.encode())
+
+
+def _guarded(content: bytes) -> bytes:
+    """Put an empty line, which is no row, before a byte order mark: Arrow would drop it in every block."""
+    return b"\n" + content if content.startswith(b"\xef\xbb\xbf") else content
 
 
 def _parse_options(separator: str, handler: Any, *, multiline: bool = False) -> Any:

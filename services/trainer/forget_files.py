@@ -126,7 +126,7 @@ class _Lines:
         content.seek(0)
         start = content.read(_BLOCK_BYTES)
         self.no_text = b"\0" in start
-        self._separator, self._names = _columns(start[: start.find(b"\n") + 1] or start)
+        self._separator, self._names = _columns(b"".join(start.splitlines()[:1]))
         self._column = self._names.index(_USER) if self._names else 0
 
     def viewers(self) -> set[UserId]:
@@ -180,7 +180,7 @@ class _Lines:
 
 def _columns(header: bytes) -> tuple[str, list[str]]:
     """Return the separator and the columns' names, none if no column is the viewer's; names are unique."""
-    text = header.decode("utf-8-sig", errors="replace").strip("\r\n")
+    text = header.decode("utf-8-sig", errors="replace")
     for separator in _SEPARATORS:
         names = [csv_rows.column_name(name.strip().strip('"'), _ALIASES) for name in text.split(separator)]
         if len(names) > 1 and names.count(_USER) == 1:
@@ -200,7 +200,7 @@ def _rewrite(path: Path, content: BinaryIO, lines: _Lines, note: Note) -> int:
                 if stays:
                     new.update(line)
                     staged.write(line)
-                    number += line.count(b"\n") or 1
+                    number += line.count(b"\n") if b"\r" not in line else len(line.splitlines())
                 else:
                     number += 1
                     gone.append(number)

@@ -68,6 +68,7 @@ def test_lines_of_erased_viewers_go_everywhere_and_all_others_stay(tmp_path: Pat
         (HEADER + b"\xff42,1,4,1\n\xff7,1,4,1\n", HEADER + b"\xff7,1,4,1\n"),
         (HEADER + b'"42,1,4,978300760\n7,1,4,978300760\n', HEADER + b"7,1,4,978300760\n"),
         (HEADER + b" 42,1,4,1\n42.0,1,4,1\n420,1,4,1\n", HEADER + b"420,1,4,1\n"),
+        (b"user_id,item_id\r42,1\r7,42\r", b"user_id,item_id\r7,42\r"),
         (b"", b""),
     ],
 )

@@ -167,6 +167,15 @@ def test_an_endless_line_is_not_read_into_memory(monkeypatch: pytest.MonkeyPatch
     ]
 
 
+def test_a_byte_order_mark_in_the_middle_is_no_part_of_a_number_wherever_the_blocks_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    content = f"{HEADER}1,10,4,978300760\n\ufeff2,10,4,978300760\n"
+    for block_bytes in range(1, len(content)):
+        monkeypatch.setattr(text_file, "BLOCK_BYTES", block_bytes)
+        assert taken(content)[0].bad_lines >= 1
+
+
 def test_a_file_of_nothing_but_bad_lines_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ratings_file, "MAX_BAD_LINES", 10)
     monkeypatch.setattr(text_file, "BLOCK_BYTES", 64)
