@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import Depends, Header, Path, Query, Request
+from fastapi import Depends, Path, Query, Request, Security
+from fastapi.security import APIKeyHeader
 from pydantic import SecretStr
 
 from services.contracts.ids import MAX_ID, PROBE_USER, UserId
@@ -20,8 +21,8 @@ from services.inference.live_history import LiveHistory
 from services.inference.metrics import Metrics
 from services.inference.model_store import ModelStore
 from services.inference.notices import Notices
-from services.inference.parameters import Integer
-from services.inference.problems import ProblemError
+from services.inference.parameters import DIGITS
+from services.inference.problems import ProblemError, invalid
 from services.inference.serving import Serving
 from services.inference.topic_follower import TopicFollower
 
@@ -54,21 +55,24 @@ def _services(request: Request) -> Services:
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
-K = Annotated[Integer, Query(ge=1, le=MAX_K, description="How many films at most.", examples=[DEFAULT_K])]
+K = Annotated[int, Query(ge=1, le=MAX_K, description="How many films at most.", examples=[DEFAULT_K]), DIGITS]
 Genre = Annotated[str | None, Query(max_length=64, description="Only films of this genre.", examples=["Comedy"])]
 UserIdPath = Annotated[
-    Integer, Path(ge=1, le=PROBE_USER, description=f"The viewer's id; {PROBE_USER} is the probe's.", examples=[42])
+    int, Path(ge=1, le=PROBE_USER, description=f"The viewer's id; {PROBE_USER} is the probe's.", examples=[42]), DIGITS
 ]
-ItemIdPath = Annotated[Integer, Path(ge=1, le=MAX_ID, description="The film's id.", examples=[50])]
+ErasableUserIdPath = Annotated[int, Path(ge=1, le=MAX_ID, description="The viewer's id.", examples=[42]), DIGITS]
+"""Not the probe's: erased for ever, it could not measure any more."""
+ItemIdPath = Annotated[int, Path(ge=1, le=MAX_ID, description="The film's id.", examples=[50]), DIGITS]
 
 
-def _viewer(user_id: UserIdPath, services: ServicesDep) -> UserId:
+def viewer(services: Services, user_id: int) -> UserId:
+    """Return the path's viewer; called by the route, so that wrong parameters are named first.
+
+    Raises:
+        ProblemError: 410, the viewer was erased.
+    """
     refuse_erased(services, UserId(user_id), "user_id")
     return UserId(user_id)
-
-
-Viewer = Annotated[UserId, Depends(_viewer)]
-"""The path's viewer; 410 for one who was erased."""
 
 
 def refuse_erased(services: Services, user_id: UserId, field: str) -> None:
@@ -78,14 +82,16 @@ def refuse_erased(services: Services, user_id: UserId, field: str) -> None:
         raise ProblemError(HTTPStatus.GONE, f"{field}: {error.message}", errors=[error])
 
 
-RESERVED = "is reserved for the probe that measures this service"
-"""Why `PROBE_USER` is refused where a viewer is meant."""
+_ADMIN_KEY = APIKeyHeader(name=ADMIN_KEY_HEADER, description="The admin key.", auto_error=False)
 
 
 def _require_admin(
     services: ServicesDep,
-    key: Annotated[str | None, Header(alias=ADMIN_KEY_HEADER, description="The admin key.")] = None,
+    request: Request,
+    key: Annotated[str | None, Security(_ADMIN_KEY)],
 ) -> None:
+    if len(request.headers.getlist(ADMIN_KEY_HEADER)) > 1:
+        raise invalid(ADMIN_KEY_HEADER, "is given more than once")
     if not key:
         raise _refused(HTTPStatus.UNAUTHORIZED, "is missing")
     if not hmac.compare_digest(key.encode(), services.admin_key.get_secret_value().encode()):

@@ -3,9 +3,9 @@
 Swagger UI's files (Apache-2.0) come with the package `fastapi-offline`, of which nothing else is used.
 """
 
-from importlib.util import find_spec
 from pathlib import Path
 
+import fastapi_offline
 from fastapi import APIRouter, Response
 from starlette.responses import FileResponse, HTMLResponse
 
@@ -44,14 +44,7 @@ _START = f"""SwaggerUIBundle({{
 router = APIRouter(prefix="/docs", route_class=StrictRoute, include_in_schema=False)
 
 
-def _assets() -> Path:
-    package = find_spec("fastapi_offline")
-    assert package is not None, "it is among the requirements"
-    assert package.origin is not None
-    return Path(package.origin).parent / "static"
-
-
-_ASSETS = _assets()
+_ASSETS = Path(str(fastapi_offline.__file__)).parent / "static"
 
 
 @router.get("")

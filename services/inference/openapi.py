@@ -13,14 +13,18 @@ from services.contracts.rest import PROBLEM_MEDIA_TYPE, EventsIn, Problem, Publi
 _REF = "#/components/schemas/{model}"
 _MEANING = {
     HTTPStatus.UNAUTHORIZED: "The admin key is missing.",
-    HTTPStatus.FORBIDDEN: "The admin key is wrong.",
+    HTTPStatus.FORBIDDEN: "A page of another origin asks, or the admin key is wrong.",
     HTTPStatus.NOT_FOUND: "There is no such film, or no such erasure.",
     HTTPStatus.CONFLICT: "The champion cannot be served; the model before it still is.",
     HTTPStatus.GONE: "The viewer was erased.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than 1 MiB.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is not `application/json` in UTF-8, or it is encoded.",
+    HTTPStatus.MISDIRECTED_REQUEST: "The `Host` is not a name of this server.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "The request is not valid; `errors` names each wrong field.",
     HTTPStatus.SERVICE_UNAVAILABLE: "Something the service needs is not there now; try again after `Retry-After` s.",
 }
+
+_EVERYWHERE = {HTTPStatus.FORBIDDEN, HTTPStatus.MISDIRECTED_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}
 
 EVENTS_BODY: dict[str, Any] = {
     "requestBody": {
@@ -50,11 +54,11 @@ EVENTS_BODY: dict[str, Any] = {
 
 
 def problems(*statuses: HTTPStatus, model: type[Problem] = Problem) -> dict[int | str, dict[str, Any]]:
-    """Return the ``responses`` of a route that may answer with these problems (and always with a 422)."""
+    """Return the ``responses`` of a route that may answer with these problems, and with those of every route."""
     schema = {"$ref": _REF.format(model=model.__name__)}
     return {
         int(status): {"description": _MEANING[status], "content": {PROBLEM_MEDIA_TYPE: {"schema": schema}}}
-        for status in sorted({*statuses, HTTPStatus.UNPROCESSABLE_ENTITY})
+        for status in sorted({*statuses, *_EVERYWHERE})
     }
 
 

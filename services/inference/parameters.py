@@ -6,7 +6,7 @@ Integers are plain decimal digits and booleans `true` or `false`: what Python wo
 
 import re
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from fastapi import Request, Response
@@ -33,8 +33,9 @@ def _boolean(value: Any) -> Any:
     return value
 
 
-Integer = Annotated[int, BeforeValidator(_integer)]
-Boolean = Annotated[bool, BeforeValidator(_boolean)]
+# After the parameter's own bounds, which would be lost from OpenAPI otherwise: `Annotated[int, Query(ge=1), DIGITS]`.
+DIGITS = BeforeValidator(_integer)
+TRUE_OR_FALSE = BeforeValidator(_boolean)
 
 
 class StrictRoute(APIRoute):

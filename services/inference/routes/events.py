@@ -55,7 +55,7 @@ class UnconfirmedError(ProblemError):
     status_code=status.HTTP_202_ACCEPTED,
     openapi_extra=EVENTS_BODY,
     responses=problems(HTTPStatus.SERVICE_UNAVAILABLE, model=PublishProblem)
-    | problems(HTTPStatus.GONE, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    | problems(HTTPStatus.GONE, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
 )
 async def publish(request: Request, services: ServicesDep) -> EventsAccepted:
     """Publish one event or up to 1,000; answered once the broker has acknowledged every one.

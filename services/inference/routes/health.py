@@ -7,12 +7,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from services.contracts.rest import Liveness, Readiness
 from services.inference.dependencies import ServicesDep
+from services.inference.openapi import problems
 from services.inference.parameters import StrictRoute
 
 router = APIRouter(tags=["operations"], route_class=StrictRoute)
 
 
-@router.get("/health/live")
+@router.get("/health/live", responses=problems())
 async def live() -> Liveness:
     """The process answers."""
     return Liveness()
@@ -20,7 +21,8 @@ async def live() -> Liveness:
 
 @router.get(
     "/health/ready",
-    responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Readiness, "description": "Not ready; `checks` says why."}},
+    responses=problems()
+    | {HTTPStatus.SERVICE_UNAVAILABLE: {"model": Readiness, "description": "Not ready; `checks` says why."}},
 )
 async def ready(services: ServicesDep, response: Response) -> Readiness:
     """Ready: a model and the catalogue are loaded, and the topic was followed to its head once since the start."""
@@ -45,7 +47,7 @@ async def ready(services: ServicesDep, response: Response) -> Readiness:
     )
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@router.get("/metrics", response_class=Response, responses=problems() | {200: {"content": {"text/plain": {}}}})
 def metrics(services: ServicesDep) -> Response:
     """Prometheus' text format."""
     return Response(generate_latest(services.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -10,7 +10,7 @@ from services.contracts.ids import ItemId
 from services.contracts.rest import DEFAULT_K, Basis, FieldError, Item, ItemList, ItemSearch
 from services.inference.dependencies import Genre, ItemIdPath, K, Services, ServicesDep
 from services.inference.openapi import problems
-from services.inference.parameters import Boolean, StrictRoute
+from services.inference.parameters import TRUE_OR_FALSE, StrictRoute
 from services.inference.problems import ProblemError, invalid
 from services.inference.recommender import popular, similar
 from services.inference.routes.genres import genre_index
@@ -37,7 +37,9 @@ def popular_items(
     services: ServicesDep,
     k: K = DEFAULT_K,
     genre: Genre = None,
-    recent: Annotated[Boolean, Query(description="Count only likes of the last weeks of the model's data.")] = False,
+    recent: Annotated[
+        bool, Query(description="Count only likes of the last weeks of the model's data."), TRUE_OR_FALSE
+    ] = False,
 ) -> ItemList:
     """Films that most viewers like; the score is how many do.
 

@@ -12,11 +12,20 @@ from services.common import tracing
 from services.contracts.ids import PROBE_USER, ItemId, UserId
 from services.contracts.impressions import Impression
 from services.contracts.rest import DEFAULT_K, DEFAULT_VARIANT, Erased, History, Recommendations, UserExport
-from services.inference.dependencies import RESERVED, AdminOnly, Genre, K, Services, ServicesDep, UserIdPath, Viewer
+from services.inference.dependencies import (
+    AdminOnly,
+    ErasableUserIdPath,
+    Genre,
+    K,
+    Services,
+    ServicesDep,
+    UserIdPath,
+    viewer,
+)
 from services.inference.front_door import is_head
 from services.inference.openapi import problems
-from services.inference.parameters import Integer, StrictRoute
-from services.inference.problems import ProblemError, invalid
+from services.inference.parameters import DIGITS, StrictRoute
+from services.inference.problems import ProblemError
 from services.inference.recommender import rank
 from services.inference.request_context import trace_of
 from services.inference.routes.genres import genre_index
@@ -28,10 +37,11 @@ _HISTORY_LIMIT = 1_000
 
 @router.get("/{user_id}/recommendations", responses=problems(HTTPStatus.GONE, HTTPStatus.SERVICE_UNAVAILABLE))
 def recommendations(
-    user: Viewer, services: ServicesDep, request: Request, k: K = DEFAULT_K, genre: Genre = None
+    user_id: UserIdPath, services: ServicesDep, request: Request, k: K = DEFAULT_K, genre: Genre = None
 ) -> Recommendations:
     """Films for the viewer, best first, those already seen left out; it follows their latest signal at once."""
     start = time.perf_counter()
+    user = viewer(services, user_id)
     moment = services.serving.moment(user)
     taste = services.serving.taste(user, moment)
     shelf = services.serving.shelf(moment.model)
@@ -70,11 +80,12 @@ def _record(services: Services, answer: Recommendations, request: Request) -> No
 
 @router.get("/{user_id}/history", responses=problems(HTTPStatus.GONE, HTTPStatus.SERVICE_UNAVAILABLE))
 def history(
-    user: Viewer,
+    user_id: UserIdPath,
     services: ServicesDep,
-    limit: Annotated[Integer, Query(ge=1, le=_HISTORY_LIMIT, description="How many films at most.")] = 100,
+    limit: Annotated[int, Query(ge=1, le=_HISTORY_LIMIT, description="How many films at most."), DIGITS] = 100,
 ) -> History:
     """What the viewer said about films, latest first: the model's data and everything since."""
+    user = viewer(services, user_id)
     total, entries = services.serving.history(user, limit)
     return History(user_id=user, total=total, entries=entries)
 
@@ -84,13 +95,11 @@ def history(
     dependencies=[AdminOnly],
     responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.SERVICE_UNAVAILABLE),
 )
-async def erase(user_id: UserIdPath, services: ServicesDep) -> Erased:
+async def erase(user_id: ErasableUserIdPath, services: ServicesDep) -> Erased:
     """Erase the viewer everywhere and for ever; safe to repeat, which after a 503 is what to do.
 
     From now on the viewer is refused, and no list uses their data. The answer says what is deleted later, and when.
     """
-    if user_id == PROBE_USER:  # for ever would be the end of the probe
-        raise invalid("user_id", RESERVED)
     return await services.admin.run(services.erasure.erase, UserId(user_id))
 
 
@@ -101,7 +110,7 @@ async def erase(user_id: UserIdPath, services: ServicesDep) -> Erased:
         HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE
     ),
 )
-async def erasure(user_id: UserIdPath, services: ServicesDep) -> Erased:
+async def erasure(user_id: ErasableUserIdPath, services: ServicesDep) -> Erased:
     """What has become of the viewer's erasure: what is still pending, and until when."""
     found = await services.admin.run(services.erasure.erasure_of, UserId(user_id))
     if found is None:
@@ -114,6 +123,6 @@ async def erasure(user_id: UserIdPath, services: ServicesDep) -> Erased:
     dependencies=[AdminOnly],
     responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.GONE, HTTPStatus.SERVICE_UNAVAILABLE),
 )
-async def export(user: Viewer, services: ServicesDep) -> UserExport:
+async def export(user_id: UserIdPath, services: ServicesDep) -> UserExport:
     """Everything that is stored about the viewer."""
-    return await services.admin.run(services.erasure.export, user)
+    return await services.admin.run(services.erasure.export, viewer(services, user_id))

@@ -8,7 +8,7 @@ import pytest
 from fastapi import APIRouter, FastAPI, Path, Query
 
 from services.inference import problems
-from services.inference.parameters import Boolean, Integer, StrictRoute
+from services.inference.parameters import DIGITS, TRUE_OR_FALSE, StrictRoute
 
 
 def application() -> FastAPI:
@@ -17,9 +17,9 @@ def application() -> FastAPI:
 
     @router.get("/films/{film}")
     def film(
-        film: Annotated[Integer, Path(ge=1)],
-        k: Annotated[Integer, Query(ge=1, le=100)] = 10,
-        recent: Annotated[Boolean, Query()] = False,
+        film: Annotated[int, Path(ge=1), DIGITS],
+        k: Annotated[int, Query(ge=1, le=100), DIGITS] = 10,
+        recent: Annotated[bool, Query(), TRUE_OR_FALSE] = False,
         genre: str | None = None,
     ) -> list[Any]:
         return [film, k, recent, genre]
@@ -103,8 +103,10 @@ def test_a_long_name_is_not_repeated_in_full() -> None:
 
 def test_they_are_still_an_integer_and_a_boolean_in_openapi() -> None:
     parameters = APP.openapi()["paths"]["/v1/films/{film}"]["get"]["parameters"]
-    kinds = {parameter["name"]: parameter["schema"].get("type") for parameter in parameters}
-    assert (kinds["film"], kinds["k"], kinds["recent"]) == ("integer", "integer", "boolean")
+    found = {parameter["name"]: parameter["schema"] for parameter in parameters}
+    assert (found["k"]["type"], found["k"]["minimum"], found["k"]["maximum"]) == ("integer", 1, 100)
+    assert (found["film"]["type"], found["film"]["minimum"]) == ("integer", 1)
+    assert found["recent"]["type"] == "boolean"
 
 
 def assert_names(answer: httpx.Response, field: str) -> None:
