@@ -53,22 +53,10 @@ def is_positive(
     """Return whether each row says "liked"; the arguments are those of `weights`.
 
     This is what "positive" means everywhere: in training, in popularity, in the evaluation, for a viewer's strategy and
-    in the metrics. `positive_sql` says the same in ClickHouse's words.
+    in the metrics. `services.common.positive_sql` says the same in ClickHouse's words.
 
     >>> is_positive(np.array([1, -1, 0, 0], np.int8), np.array([1, 5, 4, 3.5], np.float32), np.zeros(4, np.uint8),
     ...             ConfidenceParameters()).tolist()
     [True, False, True, False]
     """
     return weights(opinion, rating, watched, parameters) > 0
-
-
-def positive_sql(parameters: ConfidenceParameters) -> str:
-    """Return `is_positive` as ClickHouse's condition on the rows of `signals_v` grouped by viewer and film."""
-    p = parameters
-    opinion, rating, watched = (f"maxIf(value, signal = '{signal}')" for signal in ("opinion", "rating", "watched"))
-    # Each signal is there once at most: max returns it, or 0 where there is none. A rating of 0 is a withdrawn one.
-    return (
-        f"multiIf({opinion} > 0, {p.like}, {opinion} < 0, {p.dislike},"
-        f" {rating} = 0, {watched} * {p.watched}, {rating} >= {p.rating_positive_from}, {p.rating_positive},"
-        f" {rating} < {p.rating_negative_below}, {p.rating_negative}, {p.rating_neutral}) > 0"
-    )

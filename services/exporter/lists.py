@@ -7,7 +7,7 @@ viewer of the probe counts nowhere, nor do erased viewers.
 # ruff: noqa: S608 - only our own names and numbers go into the statements
 from clickhouse_connect.driver.client import Client
 
-from services.common.confidence import positive_sql
+from services.common.positive_sql import positive_sql
 from services.contracts.bundle import ConfidenceParameters
 from services.contracts.ids import PROBE_USER
 from services.contracts.metrics import CATALOGUE_COVERAGE, CTR, LISTS_LIKED, LISTS_SHOWN, NOVELTY

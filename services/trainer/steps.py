@@ -15,8 +15,8 @@ from psycopg import Connection
 
 from services.common import registry
 from services.common.bundle import Arrays, open_bundle, write_bundle
-from services.common.confidence import positive_sql
 from services.common.erased import erased_viewers
+from services.common.positive_sql import positive_sql
 from services.common.registry import ModelVersion, Stage
 from services.contracts.bundle import Manifest
 from services.contracts.ids import PROBE_USER

@@ -7,7 +7,8 @@ import pytest
 from pydantic import SecretStr
 
 from services.common.clickhouse import connect
-from services.common.confidence import is_positive, positive_sql
+from services.common.confidence import is_positive
+from services.common.positive_sql import positive_sql
 from services.contracts.bundle import ConfidenceParameters
 
 OPINIONS, RATINGS, WATCHED = (None, -1, 0, 1), (None, 0, 0.5, 2.5, 3, 3.5, 4, 5), (None, 0, 1)
