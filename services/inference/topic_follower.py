@@ -11,7 +11,7 @@ import time
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from services.common.kafka import TopicIdentity, client_config, describe_topic
+from services.common.kafka import TopicIdentity, client_config, describe_topic, end_offsets
 from services.inference.backfill import Backfill, reason
 from services.inference.live_history import LiveHistory
 from services.inference.metrics import Metrics
@@ -168,7 +168,10 @@ class TopicFollower:
         """Follow one incarnation of the topic until it changes, retention overtakes us or the service stops."""
         client = self._client()
         identity = describe_topic(client, self._topic, timeout_seconds=_ADMIN_SECONDS)
-        positions = self._begin(identity, readable(client, identity, timeout_seconds=_ADMIN_SECONDS))
+        there = readable(client, identity, timeout_seconds=_ADMIN_SECONDS)
+        if there.keys() == set(identity.partitions):  # otherwise one is away, and its end too
+            self._disbelieve(identity, end_offsets(client, identity, timeout_seconds=_ADMIN_SECONDS))
+        positions = self._begin(identity, there)
         consumer = self._reader.consumer(positions)
         try:
             self._report(None)
@@ -198,6 +201,18 @@ class TopicFollower:
                     self._report(None)
         finally:
             consumer.close()
+
+    def _disbelieve(self, identity: TopicIdentity, ends: dict[int, int]) -> None:
+        """Where a model's extract ends behind the log's end, the log has lost its own: then all of it is wanted."""
+        with self._lock:
+            start = self._start
+            if start is None or start.topic_id != identity.topic_id:
+                return
+            beyond = {p for p, first in start.offsets.items() if first > ends.get(p, first)}
+            if beyond:
+                log.error("the topic is shorter than the model's data", extra={"partitions": sorted(beyond)})
+                offsets = {p: 0 if p in beyond else first for p, first in start.offsets.items()}
+                self._start = StartingPoint(identity.topic_id, offsets)
 
     def _begin(self, identity: TopicIdentity, there: dict[int, tuple[int, int]]) -> dict[int, int]:
         """Return where to read on: after what was read, else at the head; ask the backfill for what lies before."""

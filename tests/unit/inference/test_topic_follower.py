@@ -87,6 +87,20 @@ def test_a_log_that_has_become_shorter_is_followed_from_its_new_end() -> None:
     assert begin(one, TOPIC, p0=(3, 10), p1=(0, 60)) == {0: 10, 1: 50}
 
 
+def test_a_log_that_is_shorter_than_the_models_data_is_read_whole() -> None:
+    one, asked = follower()
+    one._disbelieve(TOPIC, {0: 20, 1: 40})
+    begin(one, TOPIC, p0=(3, 20), p1=(0, 40))
+    assert asked.taken() == [(0, 5, 20), (1, 0, 40)]
+
+
+def test_an_open_transaction_at_the_end_of_the_extract_is_no_loss() -> None:
+    one, asked = follower()
+    one._disbelieve(TOPIC, {0: 20, 1: 50})
+    assert begin(one, TOPIC, p0=(3, 20), p1=(0, 40)) == {0: 20, 1: 40}
+    assert asked.taken() == [(0, 5, 20)]
+
+
 def test_a_partition_that_does_not_answer_leaves_the_others_alone_and_is_not_forgotten() -> None:
     one, asked = follower()
     assert begin(one, TOPIC, p1=(0, 60)) == {1: 60}
