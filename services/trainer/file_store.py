@@ -15,7 +15,7 @@ from services.contracts.tables import ERASED_USERS, EVENTS, FILES_EPOCH, LOADED_
 from services.trainer.file_events import partition_of, to_arrow
 from services.trainer.ratings_file import RatingsBlock
 
-INSERT_ROWS = 100_000
+INSERT_ROWS = 200_000
 """An insert has at least as many, the last one excepted."""
 
 
