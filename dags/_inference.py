@@ -1,8 +1,10 @@
-"""The two steps that talk to the inference service: reload every replica, then see what each one serves."""
+"""The step that talks to the inference service: does every replica serve what was promoted?"""
 
+import json
 import logging
 import os
 import socket
+import threading
 import time
 from contextlib import suppress
 
@@ -11,38 +13,17 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 INFERENCE_URL = "INFERENCE_URL"
 """Environment variable: base addresses of the replicas, comma-separated; a host may be the name of several."""
-ADMIN_API_KEY = "ADMIN_API_KEY"
-RELOAD_SECONDS = 120
-"""A reload answers when the new model serves: hashing and mapping the arrays takes its time."""
-VERIFY_SECONDS = 60
+VERIFY_SECONDS = 180
+"""Promotion notifies the replicas; hashing and mapping the arrays takes its time."""
+MAX_ANSWER_BYTES = 100_000
 
 log = logging.getLogger(__name__)
 
 
-def reload_replicas() -> dict[str, str]:
-    """Ask each replica to load the champion, and return the version that each one answered.
-
-    Promotion has notified them already; this waits for the outcome and brings errors to light. All
-    are asked even when one fails.
-    """
-    key = os.environ.get(ADMIN_API_KEY)
-    if not key:
-        raise AirflowFailException(f"{ADMIN_API_KEY} is not set")
-    versions, errors = {}, []
-    for url in _replicas():
-        try:
-            answer = httpx.post(f"{url}/v1/models/reload", headers={"X-Admin-Key": key}, timeout=RELOAD_SECONDS)
-            versions[url] = _version(answer)
-            log.info("%s serves %s", url, versions[url])
-        except (httpx.HTTPError, AirflowException) as error:
-            errors.append(f"{url}: {error}")
-    if errors:
-        raise AirflowException("reload failed: " + "; ".join(errors))
-    return versions
-
-
 def verify_replicas(version: str | None) -> None:
-    """Return once every replica serves ``version``, asked each second for at most a minute.
+    """Return once every replica serves ``version``, each asked every second, for at most three minutes.
+
+    One that does not answer, or answers nonsense, keeps none of the others from being asked.
 
     Raises:
         AirflowException: a replica serves another version, or does not answer, when the time is over.
@@ -50,15 +31,19 @@ def verify_replicas(version: str | None) -> None:
     if not version:
         raise AirflowFailException("the promote step named no version")
     deadline = time.monotonic() + VERIFY_SECONDS
-    wrong = dict.fromkeys(_replicas(), "not asked yet")
-    while True:
-        wrong = {url: served for url in wrong if (served := _served(url)) != version}
-        if not wrong:
-            log.info("every replica serves %s", version)
-            return
-        if time.monotonic() >= deadline:
-            raise AirflowException(f"promoted {version}, but: {wrong}")
-        time.sleep(1)
+    served = dict.fromkeys(_replicas(), "no answer yet")
+    # Daemons: one that hangs in an answer that never ends is left behind.
+    watchers = [
+        threading.Thread(target=_watch, args=(url, version, deadline, served), daemon=True) for url in tuple(served)
+    ]
+    for watcher in watchers:
+        watcher.start()
+    for watcher in watchers:
+        watcher.join(max(0.0, deadline - time.monotonic()))
+    wrong = {url: answer for url, answer in served.items() if answer != version}
+    if wrong:
+        raise AirflowException(f"promoted {version}, but: {wrong}")
+    log.info("every replica serves %s", version)
 
 
 def _replicas() -> list[str]:
@@ -82,17 +67,29 @@ def _each_address(url: str) -> list[str]:
     return [str(parts.copy_with(host=host)).rstrip("/") for host in sorted(addresses)] if len(addresses) > 1 else [url]
 
 
-def _served(url: str) -> str:
-    try:
-        return _version(httpx.get(f"{url}/v1/models/current", timeout=10))
-    except (httpx.HTTPError, AirflowException) as error:
-        return f"no answer ({error})"
+def _watch(url: str, version: str, deadline: float, served: dict[str, str]) -> None:
+    """Ask until the replica serves the version or the time is over; what it said last is in ``served``."""
+    while time.monotonic() < deadline:
+        try:
+            served[url] = _version(url)
+        except Exception as error:  # whatever a replica does is its answer
+            served[url] = f"no answer ({str(error)[:500] or type(error).__name__})"
+        if served[url] == version:
+            return
+        time.sleep(1)
 
 
-def _version(answer: httpx.Response) -> str:
-    if answer.is_error:
-        raise AirflowException(f"{answer.status_code} {answer.text[:500]}")
+def _version(url: str) -> str:
+    body = b""
+    with httpx.stream("GET", f"{url}/v1/models/current", timeout=10) as answer:
+        for chunk in answer.iter_bytes():
+            body += chunk
+            if len(body) > MAX_ANSWER_BYTES:
+                raise AirflowException(f"{answer.status_code}, and more than {MAX_ANSWER_BYTES} bytes")
+    text = body.decode(errors="replace")
+    if not answer.is_success:
+        raise AirflowException(f"{answer.status_code} {text[:500]}")
     try:
-        return str(answer.json()["version"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise AirflowException(f"not the inference service's answer: {answer.text[:200]}") from error
+        return str(json.loads(text)["version"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise AirflowException(f"not the inference service's answer: {text[:200]}") from error

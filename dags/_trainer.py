@@ -7,10 +7,11 @@ import re
 import shlex
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
@@ -33,6 +34,11 @@ FINAL = {
 }
 """Exit statuses (of ``python -m services.trainer --help``) after which trying again changes nothing."""
 GRACE_SECONDS = 15
+MAX_LINE_BYTES = 1_000_000
+"""What of a line of output is read; the rest of it is passed over."""
+MAX_LOGGED = 10_000
+"""Characters of a line that go to the log."""
+NOTE_SECONDS = 60
 MAX_NAME = 180
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -44,8 +50,10 @@ def filesystem_safe(run_id: str) -> str:
     'manual__1'
     >>> filesystem_safe("scheduled__2026-11-21T03:00:00+00:00")
     'scheduled__2026-11-21T03-00-00-00-00-6048c48a'
+    >>> filesystem_safe("~~")
+    'run-4970013d'
     """
-    safe = re.sub(r"[^A-Za-z0-9_.]+", "-", run_id).lstrip("-.")[:MAX_NAME]
+    safe = re.sub(r"[^A-Za-z0-9_.]+", "-", run_id).lstrip("-.")[:MAX_NAME] or "run"
     return safe if safe == run_id else f"{safe}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
 
 
@@ -55,9 +63,10 @@ class TrainerOperator(BaseOperator):
     A step that stands for itself, ``of_run=False``, gets no run id.
 
     The process inherits the environment and the task's standard error, and is ended with the task.
-    Its standard output is logged line by line; the last line that is a JSON object with a
-    ``version`` makes that version the task's XCom. A final exit status (`FINAL`) fails the task
-    without retries, any other is retried.
+    Its standard output is logged line by line, whatever bytes and however long; the last line that is
+    a JSON object with a ``version`` makes that version the task's XCom. A final exit status (`FINAL`)
+    fails the task without retries, any other is retried. A step that was ended by a signal could not
+    write down how it ended, so that is done for it.
     """
 
     def __init__(self, *, step: str, of_run: bool = True, force_param: str | None = None, **kwargs: Any) -> None:
@@ -65,17 +74,24 @@ class TrainerOperator(BaseOperator):
         self.step = step
         self.of_run = of_run
         self.force_param = force_param
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     def execute(self, context: Any) -> str | None:
         """Run the step and return the model version that it named, if any."""
-        argv = [*_command(), self.step]
-        if self.of_run:
-            argv += ["--run-id", filesystem_safe(context["run_id"])]
+        of_run = ["--run-id", filesystem_safe(context["run_id"])] if self.of_run else []
+        argv = [*_command(), self.step, *of_run]
         if self.force_param and context["params"][self.force_param]:
             argv.append("--force")
         self.log.info("running %s", shlex.join(argv))
-        status, version = self._run(argv)
+        started_at = datetime.now(timezone.utc)
+        try:
+            status, version = self._run(argv)
+        except BaseException:  # the task's time is over, or somebody has ended it
+            self._note(of_run, 128 + signal.SIGTERM, started_at)
+            raise
+        if status < 0:
+            self._note(of_run, 128 - status, started_at)
+            raise AirflowException(f"{self.step}: ended by signal {-status} ({_signal_name(-status)})")
         if status in FINAL:
             raise AirflowFailException(f"{self.step}: {FINAL[status]} (exit status {status})")
         if status != 0:
@@ -84,16 +100,25 @@ class TrainerOperator(BaseOperator):
 
     def _run(self, argv: Sequence[str]) -> tuple[int, str | None]:
         version = None
-        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd=PROJECT, start_new_session=True) as process:
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, cwd=PROJECT, start_new_session=True) as process:
             self._process = process
             try:
-                for line in process.stdout or ():
-                    self.log.info("%s", line.rstrip())
+                for line in _lines(process.stdout):
+                    self.log.info("%s", line if len(line) <= MAX_LOGGED else f"{line[:MAX_LOGGED]}… (cut off)")
                     version = _version_in(line) or version
             except BaseException:  # also Airflow's timeout: the step must not outlive its task
                 self.on_kill()
                 raise
         return process.returncode, version
+
+    def _note(self, of_run: Sequence[str], status: int, started_at: datetime) -> None:
+        """Write down how a step ended that cannot say so itself, as a shell would count it; failing changes nothing."""
+        note = [*_command(), "note-ended", self.step, *of_run]
+        note += ["--status", str(status), "--started-at", started_at.isoformat()]
+        try:
+            subprocess.run(note, cwd=PROJECT, timeout=NOTE_SECONDS, check=True)
+        except (OSError, subprocess.SubprocessError) as error:
+            self.log.warning("could not write down how %s ended: %s", self.step, error)
 
     def on_kill(self) -> None:
         """End the step and all it started: asked first, killed after `GRACE_SECONDS`."""
@@ -114,8 +139,25 @@ def _command() -> list[str]:
     return command
 
 
+def _lines(output: IO[bytes] | None) -> Iterator[str]:
+    """Yield lines without their ends. What is no UTF-8 is replaced; a line is held up to `MAX_LINE_BYTES`."""
+    if output is None:
+        return
+    while line := output.readline(MAX_LINE_BYTES):
+        yield line.decode("utf-8", "replace").rstrip()
+        while len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
+            line = output.readline(MAX_LINE_BYTES)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unknown"
+
+
 def _version_in(line: str) -> str | None:
-    with suppress(json.JSONDecodeError):
+    with suppress(ValueError, RecursionError):  # a number of 5,000 digits, 10,000 brackets
         entry = json.loads(line)
         if isinstance(entry, dict) and isinstance(entry.get("version"), str):
             return str(entry["version"])

@@ -3,33 +3,35 @@
 | task | what it does | when it fails |
 |---|---|---|
 | `import_files` | files of ratings that have landed → events | store away: retried; **bad files: red at once** |
+| `forget` | erased viewers leave bundles, folders of runs and landed files | retried; the night goes on |
+| `prune` | old bundles and folders of runs are deleted, not those in use | retried; the night goes on |
 | `check_data` | stores answer, enough signals, the audit has no gap | retried; too little data: red at once |
 | `extract` | signals → arrays of this run | retried; a complete extract is kept |
 | `train` | iALS and popularity | retried |
 | `evaluate` | time split, full catalogue, beside popularity and the champion | retried |
 | `publish` | bundle, and a candidate in the registry | retried; a published bundle is kept |
 | `promote` | the gate, then one transaction and a notification | **refused: red at once, no retries** |
-| `reload` | every replica loads the champion, and answers when it serves | retried |
-| `verify` | every replica serves the version that was promoted | retried |
-| `prune` | bundles of old models are deleted; the champion and the one before stay | retried |
+| `verify` | every replica serves the version that was promoted, of which it was notified | retried |
 
 Each step is the trainer's command line (`$TRAINER_COMMAND <step> --run-id <this run>`) and safe to
 run again: clear any task to repeat it.
 
-**A failed import does not keep the models from being trained**: `check_data` follows whatever became
-of `import_files`, and the run may be green with that one task red. Refused files are in `failed/`, each
-with a report of its bad lines; mend them and let them land again.
- **A refused gate fails the run on purpose**: `reload` and
-`verify` do not run, the old model goes on serving, and somebody should look at the metrics in the
-log of `promote`. To promote all the same, trigger the DAG with `force` ticked.
+**Failing to tidy up does not keep the models from being trained**: `forget`, `prune` and `check_data` follow
+whatever became of the task before, and the run may be green with one of them red. They come first so that they
+are done however the run ends. Refused files are in `failed/`, each with a report of its bad lines; mend them and
+let them land again.
 
-Environment: `TRAINER_COMMAND`, `INFERENCE_URL` (replicas, comma-separated), `ADMIN_API_KEY`, and
-what the trainer needs (stores, `MODEL_DIR`, `RUNS_DIR`, `LANDING_DIR`).
+**A refused gate fails the run on purpose**: `verify` does not run, the old model goes on serving, and
+somebody should look at the metrics in the log of `promote`. To promote all the same, trigger the DAG
+with `force` ticked.
+
+Environment: `TRAINER_COMMAND`, `INFERENCE_URL` (replicas, comma-separated), and what the trainer needs
+(stores, `MODEL_DIR`, `RUNS_DIR`, `LANDING_DIR`).
 """
 
 from datetime import timedelta
 
-from _inference import reload_replicas, verify_replicas
+from _inference import verify_replicas
 from _trainer import TrainerOperator
 from airflow.sdk import DAG, CronTriggerTimetable, Param, TriggerRule, chain, task
 
@@ -58,6 +60,23 @@ with DAG(
         of_run=False,
         execution_timeout=timedelta(hours=1),
         doc_md="Files of ratings: landing → incoming → processed or failed. Red when one is refused.",
+    )
+    forget = TrainerOperator(
+        task_id="forget",
+        step="forget",
+        of_run=False,
+        # Whoever was erased before this night is forgotten in it, whatever else goes wrong.
+        trigger_rule=TriggerRule.ALL_DONE,
+        execution_timeout=timedelta(hours=1),
+        doc_md="Erased viewers: bundles are replaced by copies without them, folders of runs deleted, files rewritten.",
+    )
+    prune = TrainerOperator(
+        task_id="prune",
+        step="prune",
+        of_run=False,
+        trigger_rule=TriggerRule.ALL_DONE,
+        execution_timeout=timedelta(minutes=10),
+        doc_md="Bundles of old models and folders of ended runs, beyond the newest few, and what crashed writers left.",
     )
     check_data = TrainerOperator(
         task_id="check_data",
@@ -100,14 +119,6 @@ with DAG(
     )
 
     @task(
-        task_id="reload",
-        execution_timeout=timedelta(minutes=10),
-        doc_md="`POST /v1/models/reload` to every replica.",
-    )
-    def reload() -> dict[str, str]:
-        return reload_replicas()
-
-    @task(
         task_id="verify",
         execution_timeout=timedelta(minutes=5),
         doc_md="`GET /v1/models/current` of every replica is the promoted version.",
@@ -115,12 +126,4 @@ with DAG(
     def verify(version: str | None) -> None:
         verify_replicas(version)
 
-    prune = TrainerOperator(
-        task_id="prune",
-        step="prune",
-        of_run=False,
-        execution_timeout=timedelta(minutes=10),
-        doc_md="Bundles of old models, beyond the newest few, and what crashed writers left.",
-    )
-
-    chain(import_files, check_data, extract, train, evaluate, publish, promote, reload(), verify(promote.output), prune)
+    chain(import_files, forget, prune, check_data, extract, train, evaluate, publish, promote, verify(promote.output))

@@ -16,6 +16,8 @@ COPY services/contracts services/contracts
 COPY services/common services/common
 COPY services/trainer services/trainer
 COPY dags dags
+# Airflow's home; it imports the module by its name.
+COPY infra/airflow/airflow_local_settings.py /opt/airflow/config/
 ENV TRAINER_COMMAND="/opt/trainer/bin/python -m services.trainer" \
     OMP_NUM_THREADS=1 \
     OPENBLAS_NUM_THREADS=1 \

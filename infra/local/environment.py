@@ -55,6 +55,10 @@ def airflow_environment(settings: StackSettings, path: str, *, statsd: bool) -> 
     return {
         # standalone starts its parts as plain `airflow …`.
         "PATH": f"{settings.airflow_bin}{os.pathsep}{path}",
+        # Not for the DAG, nor for the trainer that it starts.
+        "ADMIN_API_KEY": "",
+        # Beside the project's root the folder of `airflow_local_settings`, which Airflow imports by that name.
+        "PYTHONPATH": os.pathsep.join([str(settings.root), str(settings.root / "infra" / "airflow")]),
         "AIRFLOW_HOME": str(settings.state / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(settings.root / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -66,8 +70,6 @@ def airflow_environment(settings: StackSettings, path: str, *, statsd: bool) -> 
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(settings.airflow_port),
         "AIRFLOW__API__BASE_URL": url,
-        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(settings.airflow_worker_log_port),
-        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(settings.airflow_triggerer_log_port),
         # A changed DAG file shows within seconds; the default is minutes.
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "15",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",

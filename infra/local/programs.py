@@ -93,13 +93,9 @@ def programs(settings: StackSettings, path: str) -> dict[str, Program]:
         ),
         Program(
             "airflow",
-            (str(settings.airflow_bin / "airflow"), "standalone"),
+            (str(settings.airflow_bin / "python"), str(settings.root / "infra" / "airflow" / "standalone.py")),
             f"{url}:{settings.airflow_port}",
-            {
-                "AIRFLOW_PORT": settings.airflow_port,
-                "AIRFLOW_WORKER_LOG_PORT": settings.airflow_worker_log_port,
-                "AIRFLOW_TRIGGERER_LOG_PORT": settings.airflow_triggerer_log_port,
-            },
+            {"AIRFLOW_PORT": settings.airflow_port},
             # standalone stops its four parts on INT and on nothing else.
             stop_signal="INT",
             stop_seconds=40,

@@ -36,8 +36,6 @@ class StackSettings(BaseSettings):
     statsd_port: int = Field(9125, ge=1, le=65535)
     statsd_exporter_port: int = Field(9104, ge=1, le=65535)
     airflow_port: int = Field(8080, ge=1, le=65535)
-    airflow_worker_log_port: int = Field(8793, ge=1, le=65535)
-    airflow_triggerer_log_port: int = Field(8794, ge=1, le=65535)
 
     prometheus_interval_seconds: int = Field(5, ge=1)
 

@@ -3,7 +3,7 @@
 Steps of a run, in order: check, extract, train, evaluate, publish, promote; ``run`` does all of them.
 Each is safe to run again with the same run id, and does nothing when it is complete already.
 Beside them: load (MovieLens), import-files (what has landed), forget (erased viewers, in bundles, folders of runs and
-landed files), prune (old bundles and folders of runs), versions, rollback.
+landed files), prune (old bundles and folders of runs), versions, rollback, note-ended (of a step that was killed).
 
 Output: JSON log lines on stdout; the last line is the step's result, with the key ``version`` once
 there is one. Progress bars go to stderr.
@@ -34,7 +34,7 @@ from typing import Any
 from services.common import clickhouse, kafka, postgres, registry, tracing
 from services.common.erasure import erase
 from services.common.registry import ModelVersion, RegistryError
-from services.common.settings import ClickHouseSettings, PostgresSettings, SettingsError
+from services.common.settings import ClickHouseSettings, LogSettings, PostgresSettings, SettingsError
 from services.common.telemetry import configure_logging
 from services.common.waiting import wait_for
 from services.contracts.ids import UserId
@@ -135,6 +135,11 @@ def _parser() -> argparse.ArgumentParser:
         "--keep", type=_positive, default=5, metavar="N",
         help="how many replaced and how many refused models stay, and how many folders of runs (5)",
     )  # fmt: skip
+    ended = add("note-ended", _note_ended)
+    ended.add_argument("step", help="the step that was ended by a signal, and could not say so itself")
+    ended.add_argument("--run-id", default="", help="of its run, if it was of one")
+    ended.add_argument("--status", type=_positive, required=True, help="128 and the signal's number")
+    ended.add_argument("--started-at", type=datetime.fromisoformat, required=True, help="ISO 8601 with a zone")
     add("versions", _versions)
     add("rollback", _rollback).add_argument("--to", metavar="VERSION", help="an earlier champion, not the last one")
     return parser
@@ -230,7 +235,7 @@ _STEPS: dict[str, Callable[[argparse.Namespace], Answer]] = {
     "promote": _promote,
     "run": _run,
 }
-_NOT_NOTED = frozenset({"run", "versions", "rollback"})
+_NOT_NOTED = frozenset({"run", "versions", "rollback", "note-ended"})
 """Not steps of a run themselves: `run` notes each of its own, the others change nothing that a night does."""
 
 
@@ -283,6 +288,13 @@ def _forget(_: argparse.Namespace) -> Answer:
             ),
             now=datetime.now(timezone.utc),
         ).answer()
+
+
+def _note_ended(options: argparse.Namespace) -> Answer:
+    """Write down how a step ended that was killed."""
+    configure_logging("trainer", LogSettings.from_environment().log_level)
+    note_step(options.run_id, options.step, options.status, options.started_at)
+    return {"ended": options.step, "status": options.status}
 
 
 def _versions(_: argparse.Namespace) -> Answer:

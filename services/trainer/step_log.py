@@ -1,4 +1,8 @@
-"""The diary of steps in PostgreSQL, by which monitoring knows how the night went. Writing it never changes a step."""
+"""The diary of steps in PostgreSQL, by which monitoring knows how the night went. Writing it never changes a step.
+
+A step that is killed writes nothing; the DAG, which sees the signal, does it with `note-ended`. Where a step is run by
+something else (a Job of Kubernetes, a shell), only the row that is missing tells of it: NightlyRunOverdue.
+"""
 
 import logging
 from datetime import datetime, timezone

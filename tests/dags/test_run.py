@@ -9,7 +9,9 @@ import os
 import shlex
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,41 +20,44 @@ from typing import Any
 import pytest
 
 from tests.dags.conftest import RunPython
+from tests.support.ports import free_port
 
-STEPS = ["import-files", "check", "extract", "train", "evaluate", "publish", "promote", "prune"]
-OF_NO_RUN = {"import-files", "prune"}
-ADMIN_KEY = "the-key"
+TIDYING = ["import-files", "forget", "prune"]
+STEPS = [*TIDYING, "check", "extract", "train", "evaluate", "publish", "promote"]
 VERSION = "20261121T030000Z-abcd"
 
 
 @dataclass
 class Replica:
-    """An HTTP server that answers as the inference service does to the two calls of the DAG."""
+    """An HTTP server that answers as the inference service does to the DAG's one question."""
 
-    serves: str = "old"
-    loads: str = VERSION
-    failures: int = 0
+    body: bytes = json.dumps({"version": VERSION}).encode()
+    status: int = 200
+    old_answers: int = 0
+    """How often it still serves the model before."""
+    hangs: bool = False
+    """Sends a byte now and then and never ends."""
     calls: list[str] = field(default_factory=list)
 
-    def answer(self, method: str, path: str, key: str | None) -> tuple[int, dict[str, Any]]:
+    def answer(self, method: str, path: str) -> tuple[int, bytes]:
         self.calls.append(f"{method} {path}")
-        if path == "/v1/models/reload":
-            if key != ADMIN_KEY:
-                return 403, {"title": "Forbidden"}
-            if self.failures:
-                self.failures -= 1
-                return 503, {"title": "Service Unavailable"}
-            self.serves = self.loads
-        return 200, {"version": self.serves}
+        if self.old_answers:
+            self.old_answers -= 1
+            return 200, b'{"version": "old"}'
+        return self.status, self.body
 
 
 def _serve(replica: Replica, host: str = "127.0.0.1", port: int = 0) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         def _reply(self) -> None:
-            status, body = replica.answer(self.command, self.path, self.headers.get("X-Admin-Key"))
+            status, body = replica.answer(self.command, self.path)
             self.send_response(status)
             self.end_headers()
-            self.wfile.write(json.dumps(body).encode())
+            with suppress(OSError):  # whoever asked has hung up
+                while replica.hangs:
+                    self.wfile.write(b" ")
+                    time.sleep(0.2)
+                self.wfile.write(body)
 
         do_GET = do_POST = _reply  # noqa: N815 - http.server's names
 
@@ -90,47 +95,50 @@ class Outcome:
 def run_dag(run_in_airflow: RunPython, replicas: list[tuple[Replica, str]], tmp_path: Path) -> Any:
     def run(
         planned: dict[str, list[int]] | None = None,
+        *,
         conf: dict[str, Any] | None = None,
         hanging: str = "",
         timeout_seconds: str = "",
+        output: dict[str, str] | None = None,
+        killed: dict[str, int] | None = None,
     ) -> Outcome:
         recorded, result = tmp_path / "argv.jsonl", tmp_path / "result.json"
         recorder = Path(__file__).with_name("record_argv.py")
         env = {
             "TRAINER_COMMAND": shlex.join([sys.executable, str(recorder)]),
             "INFERENCE_URL": ",".join(url for _, url in replicas),
-            "ADMIN_API_KEY": ADMIN_KEY,
             "RECORDED_ARGV": str(recorded),
             "PLANNED_STATUS": json.dumps(planned or {}),
             "PROMOTED_VERSION": VERSION,
             "HANGING_STEP": hanging,
+            "ODD_OUTPUT": json.dumps(output or {}),
+            "KILLED_STEP": json.dumps(killed or {}),
         }
         arguments = ["retrain_nightly", str(result), json.dumps(conf or {}), timeout_seconds]
         done = run_in_airflow("run_dag.py", *arguments, env=env)
         log = done.stdout + done.stderr
         assert result.exists(), log
         answer = json.loads(result.read_text())
-        calls = [json.loads(line) for line in recorded.read_text().splitlines()]
+        calls = [json.loads(line) for line in recorded.read_text().splitlines()] if recorded.exists() else []
         return Outcome(answer["state"], answer["tasks"], [c["argv"] for c in calls], [c["pid"] for c in calls], log)
 
     return run
 
 
-def test_a_good_night_calls_each_step_once_with_one_run_id_and_reloads_every_replica(
+def test_a_good_night_calls_each_step_once_with_one_run_id_and_asks_every_replica(
     run_dag: Any, replicas: list[tuple[Replica, str]]
 ) -> None:
     outcome = run_dag()
     assert outcome.state == "success", outcome.log
     assert [argv[0] for argv in outcome.argv] == STEPS
-    assert all(argv[1:] == [] for argv in outcome.argv if argv[0] in OF_NO_RUN)
-    run_ids = {tuple(argv[1:]) for argv in outcome.argv if argv[0] not in OF_NO_RUN}
+    assert all(argv[1:] == [] for argv in outcome.argv if argv[0] in TIDYING)
+    run_ids = {tuple(argv[1:]) for argv in outcome.argv if argv[0] not in TIDYING}
     assert len(run_ids) == 1
     option, run_id = run_ids.pop()
     assert option == "--run-id"
     assert set(run_id) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
     for replica, _ in replicas:
-        assert replica.serves == VERSION
-        assert replica.calls[0] == "POST /v1/models/reload"
+        assert replica.calls == ["GET /v1/models/current"], "and nothing that needs the admin key"
 
 
 def test_a_refused_gate_fails_the_run_at_once_and_leaves_the_replicas_alone(
@@ -139,7 +147,8 @@ def test_a_refused_gate_fails_the_run_at_once_and_leaves_the_replicas_alone(
     outcome = run_dag(planned={"promote": [3, 3, 3, 3]})
     assert outcome.state == "failed"
     assert outcome.tasks["promote"] == "failed"
-    assert outcome.tasks["reload"] == outcome.tasks["verify"] == outcome.tasks["prune"] == "upstream_failed"
+    assert outcome.tasks["verify"] == "upstream_failed"
+    assert outcome.tasks["forget"] == outcome.tasks["prune"] == "success", "whatever the gate says"
     assert [argv[0] for argv in outcome.argv].count("promote") == 1, "a verdict is not retried"
     assert "the gate refused the model" in outcome.log
     assert all(replica.calls == [] for replica, _ in replicas)
@@ -154,7 +163,7 @@ def test_what_trying_again_cannot_mend_is_not_tried_again(run_dag: Any, step: st
 
 def test_a_step_that_fails_once_is_tried_again_and_the_run_goes_on(run_dag: Any) -> None:
     outcome = run_dag(planned={"extract": [1]})
-    assert [argv[0] for argv in outcome.argv] == ["import-files", "check", "extract", "extract", *STEPS[3:]]
+    assert [argv[0] for argv in outcome.argv] == [*TIDYING, "check", "extract", "extract", *STEPS[5:]]
     assert outcome.state == "success", outcome.log
 
 
@@ -177,39 +186,94 @@ def test_force_reaches_only_the_promotion(run_dag: Any) -> None:
     assert [argv[0] for argv in outcome.argv if "--force" in argv] == ["promote"]
 
 
-def test_a_replica_that_cannot_reload_at_first_is_asked_again(
+def test_a_replica_that_takes_its_time_to_load_is_asked_again(
     run_dag: Any, replicas: list[tuple[Replica, str]]
 ) -> None:
-    replicas[1][0].failures = 1
+    replicas[1][0].old_answers = 2
     outcome = run_dag()
     assert outcome.state == "success", outcome.log
-    assert replicas[1][0].serves == VERSION
+    assert len(replicas[1][0].calls) == 3
 
 
 def test_a_step_that_takes_too_long_is_ended_with_its_task(run_dag: Any) -> None:
     outcome = run_dag(hanging="train", timeout_seconds="3")
     assert outcome.tasks["train"] == "failed", outcome.log
     assert outcome.tasks["evaluate"] == "upstream_failed"
-    assert outcome.argv[-1][0] == "train"
+    assert [argv[0] for argv in outcome.argv[-2:]] == ["train", "note-ended"]
+    assert outcome.argv[-1][-3] == "143"
     with pytest.raises(ProcessLookupError):
-        os.kill(outcome.pids[-1], 0)
+        os.kill(outcome.pids[-2], 0)
 
 
-def test_every_replica_behind_one_name_is_reloaded_and_verified(run_in_airflow: RunPython) -> None:
-    first, second = Replica(), Replica()
+def test_every_replica_behind_one_name_is_verified(run_in_airflow: RunPython) -> None:
+    first, second = Replica(), Replica(old_answers=1)
     one = _serve(first)
     port = one.server_address[1]
     two = _serve(second, "127.0.0.2", port)
 
-    done = run_in_airflow(
-        "reload_by_name.py", VERSION, env={"INFERENCE_URL": f"http://inference:{port}", "ADMIN_API_KEY": ADMIN_KEY}
-    )
+    done = run_in_airflow("verify_by_name.py", VERSION, "10", env={"INFERENCE_URL": f"http://inference:{port}"})
     for server in (one, two):
         server.shutdown()
         server.server_close()
 
     assert done.returncode == 0, done.stderr
-    urls = [f"http://127.0.0.1:{port}", f"http://127.0.0.2:{port}"]
-    assert json.loads(done.stdout.splitlines()[-1]) == dict.fromkeys(urls, VERSION)
-    for replica in (first, second):
-        assert replica.calls == ["POST /v1/models/reload", "GET /v1/models/current"]
+    assert (len(first.calls), len(second.calls)) == (1, 2)
+
+
+def test_replicas_that_hang_or_answer_nonsense_hide_nothing_of_the_others(run_in_airflow: RunPython) -> None:
+    made = {
+        "well": Replica(),
+        "hangs": Replica(hangs=True),
+        "old": Replica(old_answers=10_000),
+        "bytes": Replica(body=b"\xff\xfe{"),
+        "list": Replica(body=b"[1]"),
+        "deep": Replica(body=b"[" * 50_000),
+        "digits": Replica(body=b'{"version": ' + b"1" * 50_000 + b"}"),
+        "huge": Replica(body=b" " * 10_000_000),
+        "moved": Replica(status=302),
+        "refused": Replica(status=503, body="trüb".encode("latin-1")),
+    }
+    servers = {name: _serve(replica) for name, replica in made.items()}
+    urls = {name: f"http://127.0.0.1:{server.server_address[1]}" for name, server in servers.items()}
+    urls |= {"away": f"http://127.0.0.1:{free_port()}", "no name": "http://no.such.host.invalid:1"}
+    try:
+        done = run_in_airflow("verify_by_name.py", VERSION, "4", env={"INFERENCE_URL": ",".join(urls.values())})
+    finally:
+        for replica, server in zip(made.values(), servers.values(), strict=True):
+            replica.hangs = False
+            server.shutdown()
+            server.server_close()
+    assert done.returncode == 1
+    said = done.stderr.splitlines()[-1]
+    assert f"promoted {VERSION}, but" in said
+    for name, url in urls.items():
+        assert (url in said) == (name != "well"), name
+    assert f"{urls['old']}': 'old'" in said
+    assert "503 tr" in said
+    assert f"{urls['hangs']}': 'no answer yet'" in said
+
+
+def test_whatever_a_step_prints_it_goes_on_and_its_version_is_found(run_dag: Any) -> None:
+    outcome = run_dag(
+        output={
+            "import-files": "latin-1", "extract": "megabyte", "train": "brackets", "evaluate": "digits",
+            "publish": "nul", "promote": "no end",
+        }
+    )  # fmt: skip
+    assert outcome.state == "success", outcome.log
+    assert [argv[0] for argv in outcome.argv] == STEPS, "each once"
+    assert "caf\ufffd" in outcome.log or "caf\\ufffd" in outcome.log
+    assert "(cut off)" in outcome.log
+    assert len(outcome.log) < 1_000_000
+
+
+def test_a_step_that_is_killed_is_named_tried_again_and_written_down(run_dag: Any) -> None:
+    outcome = run_dag(killed={"extract": 1, "forget": 4})
+    assert outcome.tasks["forget"] == "failed"
+    assert outcome.state == "success", "the night goes on"
+    assert "ended by signal 9 (SIGKILL)" in outcome.log
+    notes = [argv for argv in outcome.argv if argv[0] == "note-ended"]
+    of_extract = [argv for argv in notes if argv[1] == "extract"]
+    (run_id,) = {argv[2] for argv in outcome.argv if argv[0] == "train"}
+    assert [(argv[2:4], argv[4:6]) for argv in of_extract] == [(["--run-id", run_id], ["--status", "137"])]
+    assert [argv[2:4] for argv in notes if argv[1] == "forget"] == [["--status", "137"]] * 4

@@ -9,7 +9,7 @@ import pytest
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
 ORDER = [
-    "import_files", "check_data", "extract", "train", "evaluate", "publish", "promote", "reload", "verify", "prune",
+    "import_files", "forget", "prune", "check_data", "extract", "train", "evaluate", "publish", "promote", "verify",
 ]  # fmt: skip
 
 

@@ -292,7 +292,7 @@ def test_a_taken_port_starts_nothing_and_names_its_holder(make_stack: MakeStack,
 
 
 def test_a_program_that_cannot_start_is_named_with_the_end_of_its_log(make_stack: MakeStack, tmp_path: Path) -> None:
-    broken = tmp_path / "environment" / "bin" / "airflow"
+    broken = tmp_path / "environment" / "bin" / "python"
     with pytest.raises(StackError, match=rf"{broken}, which starts airflow, does not exist"):
         make_stack(airflow_venv=tmp_path / "environment").up(["airflow"])
 

@@ -84,7 +84,7 @@ def test_the_variable_of_traces_is_one_that_the_services_read() -> None:
 def test_the_dag_finds_all_its_variables(project: Project) -> None:
     constants = "\n".join(path.read_text() for path in (ROOT / "dags").glob("_*.py"))
     wanted = set(re.findall(r'^([A-Z_]+) = "\1"$', constants, flags=re.MULTILINE))
-    assert wanted == {"INFERENCE_URL", "ADMIN_API_KEY", "TRAINER_COMMAND"}
+    assert wanted == {"INFERENCE_URL", "TRAINER_COMMAND"}
     in_image = set(image(AIRFLOW_DOCKERFILE).environment)
     assert wanted <= set(project.environment("airflow-scheduler")) | in_image
 

@@ -1,6 +1,5 @@
-"""Runs inside Airflow's environment: reload and verify with one name for two replicas, as in Docker's DNS."""
+"""Runs inside Airflow's environment: verify, with one name for two replicas, as in Docker's DNS."""
 
-import json
 import socket
 import sys
 from typing import Any
@@ -16,14 +15,13 @@ def resolve(host: Any, *arguments: Any, **options: Any) -> Any:
     return [answer for address in REPLICAS for answer in _real(address, *arguments, **options)]
 
 
-def main(folder: str, version: str) -> None:
+def main(folder: str, version: str, seconds: str) -> None:
     sys.path.insert(0, folder)
     socket.getaddrinfo = resolve
-    from _inference import reload_replicas, verify_replicas  # type: ignore[import-not-found] # noqa: PLC0415
+    import _inference  # type: ignore[import-not-found] # noqa: PLC0415
 
-    reloaded = reload_replicas()
-    verify_replicas(version)
-    print(json.dumps(reloaded))
+    _inference.VERIFY_SECONDS = float(seconds)
+    _inference.verify_replicas(version)
 
 
 if __name__ == "__main__":
