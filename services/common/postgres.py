@@ -56,7 +56,7 @@ class Pool(ConnectionPool[Any]):
         if tries and not self._trying.acquire(blocking=False):
             raise PoolTimeout("PostgreSQL does not answer at the moment")
         try:
-            with super().connection(timeout) as connection, _ended_after(connection, seconds) as ended:
+            with super().connection(timeout) as connection, ended_after(connection, seconds) as ended:
                 self._away = False
                 try:
                     yield connection
@@ -92,13 +92,16 @@ def pool(dsn: SecretStr, *, max_size: int = 8) -> Pool:
 
 
 def _check(connection: psycopg.Connection[Any]) -> None:
-    with _ended_after(connection, _CHECK_SECONDS):
+    with ended_after(connection, _CHECK_SECONDS):
         ConnectionPool.check_connection(connection)
 
 
 @contextmanager
-def _ended_after(connection: psycopg.Connection[Any], seconds: float) -> Iterator[threading.Event]:
-    """Shut the connection's socket down when the block takes longer: it then fails with OperationalError."""
+def ended_after(connection: psycopg.Connection[Any], seconds: float) -> Iterator[threading.Event]:
+    """Shut the connection's socket down when the block takes longer: it then fails with OperationalError.
+
+    Other than PostgreSQL's own time-outs this works while the server is frozen. Set in the block: it came to that.
+    """
     lock, ended, left = threading.Lock(), threading.Event(), threading.Event()
 
     def end() -> None:

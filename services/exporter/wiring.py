@@ -36,7 +36,7 @@ METRICS = (
     metrics.EXPORTER_LAST_SUCCESS,
 )
 QUERY_SECONDS = 30
-"""An answer of ClickHouse that takes longer is given up."""
+"""An answer of ClickHouse or PostgreSQL that takes longer is given up."""
 
 
 def make_loop(settings: ExporterSettings, registry: CollectorRegistry) -> Loop:
@@ -65,11 +65,11 @@ def make_loop(settings: ExporterSettings, registry: CollectorRegistry) -> Loop:
             return truth.look(client)
 
     def look_at_models() -> Samples:
-        with database.client() as connection:
+        with database.client() as connection, postgres.ended_after(connection, QUERY_SECONDS):
             return models.look(connection)
 
     def look_at_lists() -> Samples:
-        with database.client() as connection:
+        with database.client() as connection, postgres.ended_after(connection, QUERY_SECONDS):
             films, confidence = models.films(connection), models.confidence(connection)
         with rows.client() as client:
             return lists.look(client, films, confidence)

@@ -69,7 +69,6 @@ def build(
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
         pool.open(wait=False)
-        await run_in_threadpool(catalogue.read_kept)
         events.start()
         impressions.start()
         notices.start()  # loads the first model, which starts the follower

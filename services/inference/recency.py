@@ -74,11 +74,12 @@ def _likes(
     arrays: Mapping[str, NDArray[Any]], confidence: ConfidenceParameters
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.uint64]]]:
     """Yield the films (by index) that viewers like and when they last said something about them, in blocks."""
-    item_ids, liked_ids = arrays["item_ids"], arrays["history_item_ids"]
-    for start in range(0, len(liked_ids), _BLOCK_ROWS):
+    item_ids = arrays["item_ids"]
+    for start in range(0, len(arrays["history_item_ids"]) if len(item_ids) else 0, _BLOCK_ROWS):
         rows = slice(start, start + _BLOCK_ROWS)
-        liked = is_positive(
-            arrays["history_opinion"][rows], arrays["history_rating"][rows], arrays["history_watched"][rows], confidence
-        ) & np.isin(liked_ids[rows], item_ids)
-        times = arrays["history_versions"][rows][liked][:, :, 0].max(axis=1, initial=0)
-        yield np.searchsorted(item_ids, liked_ids[rows][liked]), times
+        opinion, rating, watched = (arrays[f"history_{name}"][rows] for name in ("opinion", "rating", "watched"))
+        liked = np.flatnonzero(is_positive(opinion, rating, watched, confidence))
+        ids = arrays["history_item_ids"][rows][liked]
+        indices = np.minimum(np.searchsorted(item_ids, ids), len(item_ids) - 1)
+        known = item_ids[indices] == ids
+        yield indices[known], arrays["history_versions"][rows][liked[known]][:, :, 0].max(axis=1, initial=0)
