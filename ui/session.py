@@ -81,9 +81,9 @@ class Session:
         self.revision += 1
         self.shown.clear()
 
-    def history(self, client: RecommenderClient) -> History:
-        """Return the viewer's latest signals, at most `HISTORY_LIMIT`, fetched once per revision."""
-        if self._history is None or self._history[0] != self.revision:
+    def history(self, client: RecommenderClient, *, anew: bool = False) -> History:
+        """Return the viewer's latest signals, at most `HISTORY_LIMIT`, fetched once per revision or ``anew``."""
+        if anew or self._history is None or self._history[0] != self.revision:
             self._history = (self.revision, client.history(self.viewer, HISTORY_LIMIT))
         return self._history[1]
 

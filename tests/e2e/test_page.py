@@ -89,6 +89,49 @@ def test_undo_brings_the_film_back(page: Page) -> None:
     assert shown(page) == before
 
 
+def test_undo_brings_back_the_opinion_before_and_seen_it_is_taken_back(page: Page, running_stack: RunningStack) -> None:
+    film = httpx.get(f"{running_stack.inference_url}/v1/items/popular?k=1").json()["items"][0]["id"]
+
+    def said() -> dict[str, object]:
+        history = httpx.get(f"{running_stack.inference_url}/v1/users/{viewer(page)}/history").json()
+        (entry,) = history["entries"]
+        return {name: entry[name] for name in ("opinion", "rating", "watched")}
+
+    def click(button: str) -> None:
+        page.locator(button).locator("button:visible").first.click()
+        settled(page)
+        page.locator(".st-key-last-action").wait_for()
+
+    page.goto(f"/film?item={film}")
+    settled(page)
+    alone = ".st-key-alone"
+    click(f"{alone} .st-key-dislike-{film}")
+    expect(page.locator(f"{alone} .st-key-dislike-{film}")).to_contain_text("Not for you")
+    click(f"{alone} .st-key-like-{film}")
+    expect(page.locator(f"{alone} .st-key-like-{film}")).to_contain_text("Liked")
+    click(".st-key-undo")
+    expect(page.locator(f"{alone} .st-key-dislike-{film}")).to_contain_text("Not for you")
+    assert said() == {"opinion": -1, "rating": None, "watched": None}
+
+    click(f"{alone} .st-key-watch-{film}")
+    expect(page.locator(f"{alone} .st-key-watch-{film}")).to_contain_text("Seen")
+    click(f"{alone} .st-key-watch-{film}")
+    expect(page.locator(f"{alone} .st-key-watch-{film}")).to_contain_text("Seen it")
+    assert said() == {"opinion": -1, "rating": None, "watched": False}
+
+    httpx.post(
+        f"{running_stack.inference_url}/v1/events",
+        json={"user_id": viewer(page), "item_id": film, "action": "rate", "value": 3.5},
+    ).raise_for_status()
+    page.get_by_role("link", name="History", exact=True).click()
+    page.locator(f".st-key-unrate-{film} button").click()
+    expect(page.locator(f".st-key-unrate-{film}")).to_have_count(0)
+    assert said()["rating"] is None
+    page.locator(".st-key-undo button").click()
+    expect(page.locator(f".st-key-unrate-{film}")).to_be_visible()
+    assert said()["rating"] == 3.5
+
+
 def test_a_reload_and_another_page_keep_the_viewer(page: Page) -> None:
     page.goto("/")
     like(page, shown(page)[0])

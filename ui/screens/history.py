@@ -16,7 +16,7 @@ def main() -> None:
     now = session.current()
     st.title("History", anchor=False)
     feedback.undo_bar()
-    history = now.history(client())
+    history = now.history(client(), anew=True)  # the viewer may have said something elsewhere
     if not history.entries:
         st.info("Nothing yet. What you like, rate or have seen shows up here.", icon=":material/history:")
         st.page_link(

@@ -354,6 +354,14 @@ def test_the_history_lists_what_was_said_and_takes_it_back(app: AppTest, service
     assert "withdrawn" in page_text(app)
 
 
+def test_the_history_has_what_was_said_elsewhere_since_the_last_look(app: AppTest, service: FakeService) -> None:
+    app.run()
+    tell(service, Action.RATE, 9, 3.5)
+    app.switch_page("screens/history.py").run()
+    press(app, "unrate-9")
+    assert said(service)[-1] == (9, Action.UNRATE, None)
+
+
 def test_an_empty_history_says_so(app: AppTest) -> None:
     app.run()
     app.switch_page("screens/history.py").run()
