@@ -10,7 +10,7 @@ from services.common.clickhouse import connect
 from services.common.kafka import admin, describe_topic
 from services.common.migrations import CLICKHOUSE_MIGRATIONS, migrate_clickhouse, read_migrations
 from tests.support.bundles import make_bundle
-from tests.support.fuzz import fuzz
+from tests.support.fuzz import ERASING, fuzz
 from tests.support.inference import Replica, crown, prepare_catalogue, wait_until
 from tests.support.services import KafkaServer
 
@@ -34,14 +34,18 @@ def replica(
 
 
 def test_every_answer_is_one_that_is_described(replica: Replica, tmp_path: Path) -> None:
-    fuzzed = fuzz(str(replica.client.base_url).rstrip("/"), tmp_path, examples=20)
-    assert fuzzed.passed, fuzzed.output
-    assert fuzzed.cases > 500
+    url = str(replica.client.base_url).rstrip("/")
+    asked, erased = fuzz(url, tmp_path, examples=20), fuzz(url, tmp_path, examples=20, only=ERASING)
+    assert asked.passed, asked.output
+    assert erased.passed, erased.output
+    assert asked.cases + erased.cases > 500
 
 
 @pytest.mark.slow
 def test_so_is_every_one_of_ten_thousand(replica: Replica, tmp_path: Path) -> None:
     url = str(replica.client.base_url).rstrip("/")
-    fuzzed = fuzz(url, tmp_path, examples=700, seed=2, deadline_seconds=1_500)
-    assert fuzzed.passed, fuzzed.output
-    assert fuzzed.cases >= 10_000
+    asked = fuzz(url, tmp_path, examples=700, seed=2, deadline_seconds=1_500)
+    erased = fuzz(url, tmp_path, examples=200, only=ERASING, seed=2, deadline_seconds=300)
+    assert asked.passed, asked.output
+    assert erased.passed, erased.output
+    assert asked.cases + erased.cases >= 10_000
