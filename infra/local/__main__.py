@@ -55,6 +55,7 @@ def _run(args: argparse.Namespace, stack: Stack) -> int:
             follow = [] if args.no_follow else ["-F"]
             os.execvp("tail", ["tail", f"-n{args.lines}", *follow, str(stack.log_file(args.name))])  # noqa: S606
         case "env":
+            print("stack: these lines hold every secret of the stack", file=sys.stderr, flush=True)
             for name, value in sorted(service_environment(stack.settings).items()):
                 print(f"export {name}={shlex.quote(value)}")
     return 0

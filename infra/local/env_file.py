@@ -42,6 +42,11 @@ def with_secrets(text: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def generated_names(example: Path) -> frozenset[str]:
+    """The names whose values `example` has generated."""
+    return frozenset(name for name, value in _values(example).items() if PLACEHOLDER.fullmatch(value))
+
+
 def _values(env_file: Path) -> dict[str, str]:
     """What the file sets; enough of its syntax to tell a value from none."""
     values = {}

@@ -6,24 +6,33 @@ from collections.abc import Mapping
 
 from dotenv import dotenv_values
 
+from infra.local.secret_values import secret_names
 from infra.local.settings import StackSettings
 
 STACK_MARK = "MOVIERECS_STACK"
 """Set in every process of a stack to its state folder, so that `down` finds those that lost their supervisor."""
 
 
-def service_environment(settings: StackSettings, shell: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What the stack sets for its programs, beside everything in `.env` that `shell` does not say; holds secrets."""
-    file = dotenv_values(settings.root / ".env")
-    from_file = {name: value for name, value in file.items() if value and name not in shell}
-    inference = f"http://127.0.0.1:{settings.inference_port}"
-    airflow = f"http://127.0.0.1:{settings.airflow_port}"
-    return from_file | {
-        "KAFKA_BOOTSTRAP_SERVERS": settings.kafka,
+def service_environment(settings: StackSettings) -> dict[str, str]:
+    """What a person's commands need: all that the programs share, and the secrets with which all may be done."""
+    return shared_environment(settings, os.environ) | {
         "CLICKHOUSE_URL": settings.clickhouse,
         "POSTGRES_DSN": settings.postgres,
         "POSTGRES_PASSWORD": settings.postgres_password.get_secret_value(),
         "ADMIN_API_KEY": settings.admin_api_key.get_secret_value(),
+        "AIRFLOW_ADMIN_USER": "admin",
+        "AIRFLOW_ADMIN_PASSWORD": settings.airflow_admin_password.get_secret_value(),
+    }
+
+
+def shared_environment(settings: StackSettings, shell: Mapping[str, str]) -> dict[str, str]:
+    """What every program is told, beside everything in `.env` that `shell` does not say; no secrets."""
+    file = dotenv_values(settings.root / ".env")
+    from_file = {name: value for name, value in file.items() if value and name not in shell}
+    inference = f"http://127.0.0.1:{settings.inference_port}"
+    airflow = f"http://127.0.0.1:{settings.airflow_port}"
+    return _without_secrets(from_file) | {
+        "KAFKA_BOOTSTRAP_SERVERS": settings.kafka,
         "MODEL_DIR": str(settings.state / "models"),
         "RUNS_DIR": str(settings.state / "runs"),
         "LANDING_DIR": str(settings.state / "landing"),
@@ -35,8 +44,6 @@ def service_environment(settings: StackSettings, shell: Mapping[str, str] = os.e
         "UI_METRICS_PORT": str(settings.ui_metrics_port),
         "UI_URL": f"http://127.0.0.1:{settings.ui_port}",
         "AIRFLOW_URL": airflow,
-        "AIRFLOW_ADMIN_USER": "admin",
-        "AIRFLOW_ADMIN_PASSWORD": settings.airflow_admin_password.get_secret_value(),
         # The DAG runs in Airflow's environment and starts the trainer in ours.
         "TRAINER_COMMAND": f"{sys.executable} -m services.trainer",
         "PYTHONPATH": str(settings.root),
@@ -91,5 +98,10 @@ def _airflow_metrics(settings: StackSettings) -> dict[str, str]:
 
 
 def process_environment(settings: StackSettings, inherited: Mapping[str, str]) -> dict[str, str]:
-    """The whole environment of the supervisor and so of its programs."""
-    return {**inherited, **service_environment(settings, inherited), STACK_MARK: str(settings.state)}
+    """The whole environment of the supervisor and so, without their secrets, of its programs."""
+    shared = shared_environment(settings, inherited)
+    return {**_without_secrets(inherited), **shared, STACK_MARK: str(settings.state)}
+
+
+def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name not in secret_names()}

@@ -3,11 +3,12 @@
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from infra.local.environment import airflow_environment
 from infra.local.kafka.jars import jars_folder, java_and_maven
 from infra.local.prometheus import STATSD_MAPPING
+from infra.local.secret_values import secrets_of
 from infra.local.settings import StackSettings
 from services.contracts.topics import EVENTS_TOPIC, IMPRESSIONS_TOPIC
 
@@ -30,6 +31,7 @@ class Program:
     stop_signal: str = "TERM"
     stop_seconds: int = 15
     environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     note: str = ""
 
 
@@ -48,8 +50,6 @@ def programs(settings: StackSettings, path: str) -> dict[str, Program]:
             f"{url}:{settings.clickhouse_port}",
             {"CLICKHOUSE_PORT": settings.clickhouse_port},
             stop_seconds=30,
-            # .env may hold the password of Compose's; this one is on 127.0.0.1 and asks for none.
-            environment={"CLICKHOUSE_PASSWORD": ""},
         ),
         Program(
             "postgres",
@@ -104,7 +104,12 @@ def programs(settings: StackSettings, path: str) -> dict[str, Program]:
         statsd_exporter,
         _prometheus(settings, path),
     ]  # fmt: skip
-    return {program.name: program for program in all_programs if program and program.name not in settings.external}
+    secrets = secrets_of(settings)
+    return {
+        program.name: replace(program, secrets=secrets.get(program.name, {}))
+        for program in all_programs
+        if program and program.name not in settings.external
+    }
 
 
 def _kafka(settings: StackSettings) -> Program:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Self
+from urllib.parse import quote
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -40,6 +41,8 @@ class StackSettings(BaseSettings):
     prometheus_interval_seconds: int = Field(5, ge=1)
 
     postgres_password: SecretStr
+    clickhouse_password: SecretStr
+    clickhouse_reader_password: SecretStr
     admin_api_key: SecretStr
     airflow_admin_password: SecretStr
 
@@ -79,13 +82,13 @@ class StackSettings(BaseSettings):
 
     @property
     def own_clickhouse(self) -> str:
-        """The URL of the stack's own ClickHouse, which listens on 127.0.0.1 and asks for no password."""
-        return f"http://default:@127.0.0.1:{self.clickhouse_port}/default"
+        """The URL of the stack's own ClickHouse, for who writes, with its password."""
+        return self._clickhouse("movierecs", self.clickhouse_password)
 
     @property
     def own_postgres(self) -> str:
         """The DSN of the stack's own PostgreSQL, with its password."""
-        password = self.postgres_password.get_secret_value()
+        password = quote(self.postgres_password.get_secret_value(), safe="")
         return f"postgresql://movierecs:{password}@127.0.0.1:{self.postgres_port}/movierecs"
 
     @property
@@ -95,13 +98,22 @@ class StackSettings(BaseSettings):
 
     @property
     def clickhouse(self) -> str:
-        """The ClickHouse that every service uses."""
+        """The ClickHouse of every service that writes."""
         return self.clickhouse_url.get_secret_value() or self.own_clickhouse
+
+    @property
+    def clickhouse_reader(self) -> str:
+        """The ClickHouse of who only reads: the stack's own with a user who may do no more."""
+        return self.clickhouse_url.get_secret_value() or self._clickhouse("reader", self.clickhouse_reader_password)
 
     @property
     def postgres(self) -> str:
         """The PostgreSQL that every service uses."""
         return self.postgres_dsn.get_secret_value() or self.own_postgres
+
+    def _clickhouse(self, user: str, password: SecretStr) -> str:
+        quoted = quote(password.get_secret_value(), safe="")
+        return f"http://{user}:{quoted}@127.0.0.1:{self.clickhouse_port}/default"
 
     @property
     def external(self) -> dict[str, str]:

@@ -21,7 +21,7 @@ from infra.local.ports import taken_ports
 from infra.local.programs import STORES, Program, programs
 from infra.local.prometheus import configuration_text
 from infra.local.settings import StackSettings
-from infra.local.supervisor import ProgramRefusedError, Supervisor, config_text
+from infra.local.supervisor import ProgramRefusedError, Supervisor, config_text, secrets_file
 from infra.local.tools import with_tools
 
 
@@ -47,7 +47,7 @@ class Stack:
         """Start the programs named by `only`, or all, and return once each answers. What runs already is left as it
         is. Raises StackError: unknown name, taken port (nothing is started then), given up, or out of time."""
         wanted = self._selected(only)
-        self.state.mkdir(parents=True, exist_ok=True)
+        _make_private(self.state)
         with self._only_one_at_a_time():
             self._refuse_changed_settings()
             running = {name for name, state in self.supervisor.states().items() if state.is_up}
@@ -111,7 +111,8 @@ class Stack:
         return self.state / "stack.digest"
 
     def _digest(self) -> str:
-        settings = json.dumps(service_environment(self.settings), sort_keys=True)
+        secrets = {name: dict(program.secrets) for name, program in self.programs.items()}
+        settings = json.dumps([service_environment(self.settings), secrets], sort_keys=True)
         return hashlib.sha256((self._config + settings).encode()).hexdigest()
 
     def _refuse_changed_settings(self) -> None:
@@ -139,7 +140,7 @@ class Stack:
         kill_remaining(orphans, grace_seconds=15)
 
     def _prepare_files(self, wanted: list[Program]) -> None:
-        for folder in ("logs", "models", "runs", "airflow", "prometheus"):
+        for folder in ("secrets", "logs", "models", "runs", "airflow", "prometheus"):
             (self.state / folder).mkdir(exist_ok=True)
         _, mvn = java_and_maven()
         if any(program.name == "kafka" and "--mock" not in program.argv for program in wanted):
@@ -148,11 +149,14 @@ class Stack:
                 ensure_jars(self.state / "kafka", mvn)
             except JarsUnavailableError as error:
                 raise StackError(str(error)) from error
+        for program in wanted:
+            if program.secrets:
+                _write_private(secrets_file(self.state, program.name), json.dumps(dict(program.secrets)))
         passwords = {"admin": self.settings.airflow_admin_password.get_secret_value()}
         _write_private(self.state / "airflow" / "passwords.json", json.dumps(passwords) + "\n")
         (self.state / "prometheus" / "prometheus.yml").write_text(configuration_text(self.settings, self.programs))
         _write_private(self.state / "supervisord.conf", self._config)
-        self._digest_file.write_text(self._digest())
+        _write_private(self._digest_file, self._digest())
 
     def _start_supervisord(self) -> None:
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.state / "supervisord.conf")]
@@ -215,7 +219,14 @@ def _refuse_missing_files(wanted: list[Program]) -> None:
         raise StackError("\n".join(lines) + "\nrun `make setup` first; nothing was started")
 
 
+def _make_private(folder: Path) -> None:
+    """Make the folder if it is not there, and its owner's alone either way."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+
+
 def _write_private(path: Path, text: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.fchmod(descriptor, 0o600)  # one of an earlier version may be open to others
     with os.fdopen(descriptor, "w") as file:
         file.write(text)

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shlex
+import sys
 import tempfile
 import xmlrpc.client
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from infra.local.programs import Program
 
+WITH_SECRETS = Path(__file__).with_name("with_secrets.py")
 _LONGEST_SOCKET_PATH = 100  # the kernel's limit is 107 bytes
 _RUNNING: set[str] = {getProcessStateDescription(state) for state in RUNNING_STATES}
 _FATAL: str = getProcessStateDescription(ProcessStates.FATAL)
@@ -30,8 +32,13 @@ def socket_path(state: Path) -> Path:
     return Path(tempfile.gettempdir()) / f"movierecs-{os.getuid()}-{digest}.sock"
 
 
+def secrets_file(state: Path, program: str) -> Path:
+    """Where `with_secrets.py` finds what the program alone is to know."""
+    return state / "secrets" / f"{program}.json"
+
+
 def config_text(programs: Iterable[Program], root: Path, state: Path, *, as_root: bool) -> str:
-    """supervisord's configuration. Holds no secret: those are in the environment it is started with.
+    """supervisord's configuration. Holds no secret: those are in a file for each program.
 
     Nothing starts by itself: `up` starts what it was asked for, so a part of the stack uses the same file.
     """
@@ -58,10 +65,13 @@ def config_text(programs: Iterable[Program], root: Path, state: Path, *, as_root
 
 
 def _program_section(program: Program, state: Path) -> list[str]:
+    argv = program.argv
+    if program.secrets:
+        argv = (sys.executable, "-I", str(WITH_SECRETS), str(secrets_file(state, program.name)), *argv)
     environment = ",".join(f'{name}="{_escape(value)}"' for name, value in sorted(program.environment.items()))
     return [
         f"[program:{program.name}]",
-        f"command={_escape(shlex.join(program.argv))}",
+        f"command={_escape(shlex.join(argv))}",
         *([f"environment={environment}"] if environment else []),
         "autostart=false",
         "autorestart=true",

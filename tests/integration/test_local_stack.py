@@ -10,15 +10,19 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import clickhouse_connect
 import psutil
 import psycopg
 import pytest
 import yaml
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from pydantic import SecretStr
 
+from infra.local.environment import service_environment
 from infra.local.kafka.jars import jars_folder
 from infra.local.leftovers import stack_processes
 from infra.local.readiness import http_body, kafka_answers, postgres_answers
+from infra.local.secret_values import secret_names
 from infra.local.settings import StackSettings
 from infra.local.stack import Stack, StackError
 from infra.local.status import status_table
@@ -219,7 +223,11 @@ def make_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make
         monkeypatch.delenv(name, raising=False)
     state = tmp_path / "state"
     ports = {name: free_port() for name in StackSettings.model_fields if name.endswith("_port")}
-    secrets = dict.fromkeys(("postgres_password", "admin_api_key", "airflow_admin_password"), "s3cret")
+    secrets = {
+        name: f"s3cret-{name}-{uuid.uuid4()}"
+        for name, field in StackSettings.model_fields.items()
+        if field.annotation is SecretStr and field.is_required()
+    }
     if jars_folder(JARS).is_dir():
         (state / "kafka").mkdir(parents=True)
         (state / "kafka" / jars_folder(JARS).name).symlink_to(jars_folder(JARS))
@@ -310,13 +318,36 @@ def test_changed_settings_are_not_taken_up_silently(make_stack: MakeStack) -> No
         make_stack(ui_port=free_port()).up(["postgres"])
 
 
-def test_composes_password_of_clickhouse_does_not_close_the_stacks_own(
-    make_stack: MakeStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CLICKHOUSE_PASSWORD", "for Compose")
+def test_the_stacks_clickhouse_wants_a_password_and_its_state_is_its_owners_alone(make_stack: MakeStack) -> None:
     stack = make_stack()
     stack.up(["clickhouse"])
-    assert http_body(f"http://127.0.0.1:{stack.settings.clickhouse_port}/?query=SELECT%201") == "1\n"
+    url = f"http://127.0.0.1:{stack.settings.clickhouse_port}/?query=SELECT%201"
+    assert http_body(url) == ""
+    for allowed in (stack.settings.clickhouse, stack.settings.clickhouse_reader):
+        client = clickhouse_connect.get_client(dsn=allowed)
+        assert client.command("SELECT 1") == 1
+        client.close()
+    assert stack.state.stat().st_mode & 0o777 == 0o700
+    for file in [*(stack.state / "secrets").iterdir(), stack.state / "supervisord.conf"]:
+        assert file.stat().st_mode & 0o077 == 0, file
+
+
+def test_running_programs_carry_no_secret_but_those_that_they_were_given(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    stack.up(["clickhouse", "postgres", "consumer", "probe", "ui"], timeout_seconds=120)
+    values = {str(value) for name, value in service_environment(stack.settings).items() if name in secret_names()}
+    values |= {value for program in stack.programs.values() for value in program.secrets.values()}
+    assert len(values) >= 6
+    states = stack.supervisor.states()
+    supervisord = stack.supervisor.pid()
+    seen = {"supervisord": supervisord} | {name: state.pid for name, state in states.items() if state.pid}
+    assert len(seen) == 6
+    for name, pid in seen.items():
+        assert pid is not None
+        given = set(stack.programs[name].secrets.values()) if name in stack.programs else set()
+        environment = psutil.Process(pid).environ()
+        leaked = [n for n, value in environment.items() for secret in values - given if secret in value]
+        assert not leaked, f"{name} carries {leaked}"
 
 
 def test_a_name_that_is_no_program_is_refused(make_stack: MakeStack) -> None:

@@ -97,6 +97,7 @@ class ClickHouseServer(Server):
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
         self.http = f"http://127.0.0.1:{self.port}"
+        self.password, self.reader_password = secrets.token_urlsafe(12), secrets.token_urlsafe(12)
         self.process = ServiceProcess(
             "clickhouse",
             [
@@ -104,6 +105,7 @@ class ClickHouseServer(Server):
                 "--port", str(self.port), "--host", "127.0.0.1",
             ],
             folder / "clickhouse.log",
+            env={"CLICKHOUSE_PASSWORD": self.password, "CLICKHOUSE_READER_PASSWORD": self.reader_password},
         )  # fmt: skip
 
     def answers(self) -> bool:
@@ -111,7 +113,12 @@ class ClickHouseServer(Server):
 
     def url(self, database: str = "default") -> str:
         """The URL as CLICKHOUSE_URL wants it."""
-        return f"http://default:@127.0.0.1:{self.port}/{database}"
+        return f"http://movierecs:{self.password}@127.0.0.1:{self.port}/{database}"
+
+    @property
+    def reader_url(self) -> str:
+        """The URL of the user who only reads, and only the database `default`."""
+        return f"http://reader:{self.reader_password}@127.0.0.1:{self.port}/default"
 
     def create_database(self, name: str = "") -> str:
         """Make a database and return its name: `name`, or one that no other test has."""
@@ -125,7 +132,8 @@ class ClickHouseServer(Server):
 
     def execute(self, statement: str) -> str:
         """Run one statement and return the body of the answer; urllib.error.HTTPError when it is refused."""
-        request = urllib.request.Request(f"{self.http}/", data=statement.encode(), method="POST")
+        account = {"X-ClickHouse-User": "movierecs", "X-ClickHouse-Key": self.password}
+        request = urllib.request.Request(f"{self.http}/", data=statement.encode(), headers=account, method="POST")
         with urllib.request.urlopen(request, timeout=30) as answer:
             return str(answer.read().decode())
 

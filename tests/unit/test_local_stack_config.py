@@ -2,9 +2,12 @@
 
 import base64
 import configparser
+import json
 import os
 import shlex
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -20,9 +23,15 @@ from infra.local.ports import is_free, taken_ports
 from infra.local.postgres.system_user import first_closed_folder
 from infra.local.programs import Program, programs
 from infra.local.settings import ROOT, StackSettings
-from infra.local.supervisor import config_text, socket_path
+from infra.local.supervisor import WITH_SECRETS, config_text, socket_path
 
-_SECRETS = {"postgres_password": "pg", "admin_api_key": "key", "airflow_admin_password": "air"}
+_SECRETS = {
+    "postgres_password": "pg",
+    "clickhouse_password": "ch",
+    "clickhouse_reader_password": "reads",
+    "admin_api_key": "key",
+    "airflow_admin_password": "air",
+}
 
 
 def _settings(**values: object) -> StackSettings:
@@ -82,7 +91,7 @@ def test_two_settings_with_one_port_are_refused_by_name() -> None:
 
 def test_a_secret_has_no_default() -> None:
     with pytest.raises(ValidationError, match="admin_api_key"):
-        StackSettings(_env_file=None, postgres_password="x", airflow_admin_password="y")
+        StackSettings(_env_file=None, **{k: v for k, v in _SECRETS.items() if k != "admin_api_key"})  # type: ignore[arg-type]
 
 
 def test_a_service_given_by_address_is_used_as_it_is_and_not_started() -> None:
@@ -100,7 +109,7 @@ def test_a_service_given_by_address_is_used_as_it_is_and_not_started() -> None:
     environment = service_environment(settings)
     assert environment["KAFKA_BOOTSTRAP_SERVERS"] == "broker:9092"
     assert environment["POSTGRES_DSN"] == "postgresql://u:p@db/x"
-    assert environment["CLICKHOUSE_URL"] == "http://default:@127.0.0.1:8123/default"
+    assert environment["CLICKHOUSE_URL"] == "http://movierecs:ch@127.0.0.1:8123/default"
 
 
 def _executable(path: Path) -> Path:
@@ -162,6 +171,39 @@ def test_no_secret_is_written_to_the_supervisors_configuration() -> None:
     text = config_text(programs(settings, "/bin").values(), ROOT, settings.state, as_root=False)
     assert "-secret" not in text
     assert "user=" not in text
+
+
+def test_each_program_gets_the_secrets_it_needs_and_nothing_else_carries_one(tmp_path: Path) -> None:
+    values = {name: f"{name}-secret" for name in _SECRETS}
+    (tmp_path / ".env").write_text("".join(f"{name.upper()}={value}\n" for name, value in values.items()))
+    settings = StackSettings.load(tmp_path)
+    shell = {"POSTGRES_DSN": "postgresql://u:-secret@db/x", "GRAFANA_ADMIN_PASSWORD": "-secret", "HOME": "/home/me"}
+
+    shared = process_environment(settings, shell)
+
+    assert shared["HOME"] == "/home/me"
+    assert not [name for name, value in shared.items() if "-secret" in value]
+    every = programs(settings, "/bin")
+    assert {name: set(program.secrets) for name, program in every.items() if program.secrets} == {
+        "clickhouse": {"CLICKHOUSE_PASSWORD", "CLICKHOUSE_READER_PASSWORD"},
+        "postgres": {"POSTGRES_PASSWORD"},
+        "inference": {"CLICKHOUSE_URL", "POSTGRES_DSN", "ADMIN_API_KEY"},
+        "consumer": {"CLICKHOUSE_URL"},
+        "exporter": {"CLICKHOUSE_URL", "POSTGRES_DSN"},
+        "airflow": {"CLICKHOUSE_URL", "POSTGRES_DSN", "ADMIN_API_KEY"},
+    }
+    assert every["exporter"].secrets["CLICKHOUSE_URL"].startswith("http://reader:")
+
+
+def test_a_program_starts_with_its_secrets_whatever_their_characters(tmp_path: Path) -> None:
+    secret = "a\"b'c;d%(e)s #f\\ü\n"
+    file = tmp_path / "with blanks.json"
+    file.write_text(json.dumps({"SECRET": secret}))
+    show = [sys.executable, "-c", "import os, sys; print(ascii(os.environ['SECRET']), sys.argv[1])", "two words"]
+    started = subprocess.run(
+        [sys.executable, "-I", str(WITH_SECRETS), str(file), *show], capture_output=True, text=True, check=True
+    )
+    assert started.stdout == f"{secret!a} two words\n"
 
 
 def test_a_deep_checkout_still_has_a_control_socket_that_the_kernel_accepts() -> None:

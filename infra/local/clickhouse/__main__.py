@@ -1,6 +1,9 @@
 """Run the local ClickHouse in the foreground: ``python -m infra.local.clickhouse --data DIR --port PORT``.
 
-Exit status: 0 after SIGTERM or SIGINT (running queries finish, within ten seconds in all), 1 when it cannot start.
+CLICKHOUSE_PASSWORD must hold the password of the user `movierecs`, CLICKHOUSE_READER_PASSWORD that of `reader`.
+
+Exit status: 0 after SIGTERM or SIGINT (running queries finish, within ten seconds in all), 1 when it cannot start,
+2 without passwords.
 """
 
 import argparse
@@ -13,13 +16,17 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from infra.local.clickhouse import binary
+from infra.local.clickhouse import binary, browsers
+from infra.local.clickhouse.access import OWNER, READER
+from infra.local.clickhouse.fence import enclose, interpreter_paths
 from infra.local.clickhouse.protocol import Account
 
+ROOT = Path(__file__).resolve().parents[3]
 log = logging.getLogger("clickhouse")
 
 HTTP_GRACE_SECONDS = 6
 QUERY_GRACE_SECONDS = 1.5
+_PASSWORD, _READER_PASSWORD = "CLICKHOUSE_PASSWORD", "CLICKHOUSE_READER_PASSWORD"
 _KEEP_ALIVE_SECONDS = 30
 _MAX_HEAD_BYTES = 2 << 20  # an insert's statement may stand in the URL
 
@@ -30,7 +37,11 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s clickhouse: %(message)s", stream=sys.stdout
     )
-    account = Account(options.user, options.password)
+    passwords = [os.environ.pop(name, "") for name in (_PASSWORD, _READER_PASSWORD)]
+    if not all(passwords):
+        print(f"clickhouse: {_PASSWORD} and {_READER_PASSWORD} must be set; no password has a default", file=sys.stderr)
+        return 2
+    accounts = [Account(options.user, passwords[0], OWNER), Account(READER, passwords[1], READER)]
     max_memory = options.max_memory << 20
     try:
         lock = _lock(options.data)
@@ -44,10 +55,10 @@ def main(argv: list[str] | None = None) -> int:
         log.info("running %s with its own data directory under %s", program, options.data)
         listener.close()
         os.set_inheritable(lock.fileno(), True)
-        config = binary.write_config(options.data / "server", host, port, account, max_memory)
+        config = binary.write_config(options.data / "server", host, port, accounts, max_memory)
         binary.replace_process(program, config)
     try:
-        return _serve(options.data, listener, account, max_memory)
+        return _serve(options.data, listener, accounts, max_memory)
     finally:
         lock.close()
 
@@ -57,12 +68,7 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="directory of the data, this process's alone")
     parser.add_argument("--port", type=int, required=True, help="0 picks a free one; the first log line names it")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--user", default=os.environ.get("CLICKHOUSE_USER") or "default")
-    parser.add_argument(
-        "--password",
-        default=os.environ.get("CLICKHOUSE_PASSWORD", ""),
-        help="better given as CLICKHOUSE_PASSWORD: arguments are visible to every user of the machine",
-    )
+    parser.add_argument("--user", default=OWNER, help="who may write; %(default)s if not given")
     parser.add_argument("--max-memory", type=int, default=2048, metavar="MIB", help="for all queries together")
     return parser.parse_args(argv)
 
@@ -88,9 +94,18 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _serve(data: Path, listener: socket.socket, account: Account, max_memory: int) -> int:
+def _serve(data: Path, listener: socket.socket, accounts: list[Account], max_memory: int) -> int:
     # Like the server's image. The engine reads this when it is loaded; its own <timezone> does nothing.
     os.environ["TZ"] = "UTC"
+    data = data.resolve()
+    spool = data / "spool"
+    spool.mkdir(exist_ok=True)
+    # The engine looks round in both when it is imported, and ends with SIGSEGV now and then where it may not.
+    os.environ["TMPDIR"] = str(spool)
+    os.chdir(spool)
+    reason = enclose(data, interpreter_paths(ROOT))
+    if reason:
+        log.warning("%s: the function file() can read what this user can, for those who know a password", reason)
     # Imported here: a taken port is told at once, and a real server is started without loading the engine.
     import uvicorn  # noqa: PLC0415
 
@@ -98,9 +113,8 @@ def _serve(data: Path, listener: socket.socket, account: Account, max_memory: in
     from infra.local.clickhouse.engine import Engine  # noqa: PLC0415
 
     engine = Engine(data / "engine", max_memory=max_memory)
-    spool = data / "spool"
-    spool.mkdir(exist_ok=True)
-    app = ClickHouseHttp(engine, account, spool)
+    names = browsers.OWN_NAMES | {listener.getsockname()[0]}
+    app = ClickHouseHttp(engine, accounts, spool, names)
     config = uvicorn.Config(
         app,
         http="h11",

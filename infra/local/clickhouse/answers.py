@@ -14,7 +14,7 @@ from typing import Any
 from starlette.types import Receive, Send
 
 from infra.local.clickhouse.codecs import Encoder, choose_encoding, encoder
-from infra.local.clickhouse.engine import Engine, QueryContext
+from infra.local.clickhouse.engine import Engine
 from infra.local.clickhouse.errors import ClickHouseError, stream_trailer
 from infra.local.clickhouse.protocol import QueryRequest, Statistics, empty_native_block
 from infra.local.clickhouse.results import RunningSelect
@@ -55,7 +55,7 @@ class SelectAnswer:
 
     async def send(self, receive: Receive, send: Send) -> None:
         """Answer the request, whose body has been read. Raises ClickHouseError only while nothing has been sent."""
-        context = QueryContext(self.request.database, self.request.settings, self.request.parameters)
+        context = self.request.context
         running = await RunningSelect.start(
             self.engine, self.workers, self.select, context, self.request.default_format
         )
@@ -122,11 +122,10 @@ class SelectAnswer:
         if self._format().lower() != "native" or not self.select.is_query:
             return b""
         sql = b"SELECT * FROM (\n" + self.select.head + b"\n) LIMIT 0"
-        context = QueryContext(self.request.database, self.request.settings, self.request.parameters)
         loop = asyncio.get_running_loop()
         try:
             described = await loop.run_in_executor(
-                self.workers, lambda: self.engine.run(sql, context, output_format="JSON")
+                self.workers, lambda: self.engine.run(sql, self.request.context, output_format="JSON")
             )
         except ClickHouseError:
             return b""  # two columns of one name, for one: allowed in a result, not in a subquery

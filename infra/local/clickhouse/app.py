@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +12,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
+from infra.local.clickhouse import browsers
+from infra.local.clickhouse.access import READER
 from infra.local.clickhouse.answers import SelectAnswer, content_type
-from infra.local.clickhouse.engine import Engine, QueryContext, QueryResult
+from infra.local.clickhouse.engine import Engine, QueryResult
 from infra.local.clickhouse.errors import ClickHouseError, Code, raised
-from infra.local.clickhouse.protocol import Account, QueryRequest
+from infra.local.clickhouse.protocol import Account, QueryRequest, authenticated
 from infra.local.clickhouse.requests import ReadBody, read_body
 from infra.local.clickhouse.statements import Command, Insert, Select
 
@@ -28,15 +30,19 @@ _DRAIN_SECONDS = 10
 
 
 class ClickHouseHttp:
-    """``/ping``, ``/replicas_status`` and ``/`` of ClickHouse's HTTP interface, for one account.
+    """``/ping``, ``/replicas_status`` and ``/`` of ClickHouse's HTTP interface, for ``accounts``, under the
+    host ``names``.
 
     The event loop only moves bytes; statements run on worker threads, at most ``MAX_QUERIES`` at a time (code 202
     beyond). ``spool`` is a directory for uploads and held-back results.
     """
 
-    def __init__(self, engine: Engine, account: Account, spool: Path) -> None:
+    def __init__(
+        self, engine: Engine, accounts: Collection[Account], spool: Path, names: Collection[str] = browsers.OWN_NAMES
+    ) -> None:
         self._engine = engine
-        self._account = account
+        self._accounts = accounts
+        self._names = names
         self._spool = spool
         # Twice as many threads as queries: an empty result asks the engine once more, from inside its query's place.
         self._workers = ThreadPoolExecutor(2 * MAX_QUERIES, thread_name_prefix="query")
@@ -50,6 +56,7 @@ class ClickHouseHttp:
         request = Request(scope, exchange.receive)
         headers = {"X-ClickHouse-Server-Display-Name": _DISPLAY_NAME}
         try:
+            browsers.check(request.headers, self._names)
             if scope["path"] in {"/ping", "/replicas_status"} or _is_greeting(request):
                 await PlainTextResponse("Ok.\n", headers=headers)(scope, receive, send)
             elif scope["path"] != "/":
@@ -68,8 +75,8 @@ class ClickHouseHttp:
             await self._send_error(request, failed, headers, exchange)
 
     async def _query(self, request: Request, send: Send, headers: dict[str, str]) -> None:
-        self._account.check(request.headers, request.query_params)
-        asked, body = await self._read(request)
+        account = authenticated(self._accounts, request.headers, request.query_params)
+        asked, body = await self._read(request, account)
         headers["X-ClickHouse-Query-Id"] = asked.query_id
         headers["X-ClickHouse-Timezone"] = self._engine.timezone
         try:
@@ -83,6 +90,8 @@ class ClickHouseHttp:
         self, request: Request, asked: QueryRequest, body: ReadBody, send: Send, headers: Mapping[str, str]
     ) -> None:
         match body.statement:
+            case Select(kills=True) if asked.context.role == READER:
+                raise raised(Code.ACCESS_DENIED, "A user who only reads may not end other queries.")
             case Select() as select:
                 accept = request.headers.get("accept-encoding", "")
                 answer = SelectAnswer(self._engine, self._workers, self._spool, asked, select, accept, headers)
@@ -107,13 +116,12 @@ class ClickHouseHttp:
 
     async def _run(self, sql: bytes, asked: QueryRequest) -> QueryResult:
         """Run a statement that changes something: to its end, whether or not the client stays."""
-        context = QueryContext(asked.database, asked.settings, asked.parameters)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(
-            self._workers, lambda: self._engine.run(sql, context, output_format=asked.default_format)
+            self._workers, lambda: self._engine.run(sql, asked.context, output_format=asked.default_format)
         )
 
-    async def _read(self, request: Request) -> tuple[QueryRequest, ReadBody]:
+    async def _read(self, request: Request, account: Account) -> tuple[QueryRequest, ReadBody]:
         url = request.query_params.multi_items()
         encoding = request.headers.get("content-encoding", "")
         if request.headers.get("content-type", "").startswith("multipart/form-data"):
@@ -123,9 +131,9 @@ class ClickHouseHttp:
                         reason = f"The local ClickHouse does not take external tables ({name})."
                         raise raised(Code.NOT_IMPLEMENTED, reason)
                     url.append((name, value))
-            asked = QueryRequest.of(request.method, request.headers, url)
+            asked = QueryRequest.of(account, request.method, request.headers, url)
             return asked, await read_body(asked.query, _nothing(), "", self._spool)
-        asked = QueryRequest.of(request.method, request.headers, url)
+        asked = QueryRequest.of(account, request.method, request.headers, url)
         return asked, await read_body(asked.query, request.stream(), encoding, self._spool)
 
     @contextmanager

@@ -1,12 +1,12 @@
 """A real ClickHouse server, where there is one: the same address, account and memory bound, by its own config."""
 
-import hashlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from infra.local.clickhouse import access
 from infra.local.clickhouse.protocol import Account
 
 
@@ -16,15 +16,15 @@ def find(environment: Mapping[str, str]) -> str | None:
     return shutil.which("clickhouse") if named is None else shutil.which(named) if named else None
 
 
-def write_config(directory: Path, host: str, port: int, account: Account, max_memory: int) -> Path:
+def write_config(directory: Path, host: str, port: int, accounts: Sequence[Account], max_memory: int) -> Path:
     """Write the server's configuration into ``directory`` (made if missing) and return the file.
 
-    Only HTTP is served. The password stands in it as its SHA-256, and the file is its owner's alone to read.
+    Only HTTP is served. The passwords stand in it as their SHA-256, and the file is its owner's alone to read.
     """
     directory.mkdir(parents=True, exist_ok=True)
     config = directory / "config.xml"
     config.touch(mode=0o600)
-    config.write_text(_config(directory.resolve(), host, port, account, max_memory))
+    config.write_text(_config(directory.resolve(), host, port, accounts, max_memory))
     return config
 
 
@@ -33,10 +33,9 @@ def replace_process(program: str, config: Path) -> None:
     os.execv(program, [program, "server", f"--config-file={config}"])  # noqa: S606 - no shell is the point
 
 
-def _config(directory: Path, host: str, port: int, account: Account, max_memory: int) -> str:
+def _config(directory: Path, host: str, port: int, accounts: Sequence[Account], max_memory: int) -> str:
     path = escape(str(directory))
-    digest = hashlib.sha256(account.password.encode()).hexdigest()
-    user = escape(account.user)
+    users = "\n        ".join(access.server_user(account.user, account.role, account.password) for account in accounts)
     return f"""<clickhouse>
     <logger><level>warning</level><console>1</console></logger>
     <display_name>movierecs-local</display_name>
@@ -53,16 +52,10 @@ def _config(directory: Path, host: str, port: int, account: Account, max_memory:
     <default_profile>default</default_profile>
     <default_database>default</default_database>
     <user_directories><users_xml><path>{path}/config.xml</path></users_xml></user_directories>
-    <profiles><default/></profiles>
-    <quotas><default/></quotas>
+    {access.SERVER_RULES}
+    {access.PROFILES}
     <users>
-        <{user}>
-            <password_sha256_hex>{digest}</password_sha256_hex>
-            <networks><ip>::/0</ip></networks>
-            <profile>default</profile>
-            <quota>default</quota>
-            <access_management>1</access_management>
-        </{user}>
+        {users}
     </users>
 </clickhouse>
 """

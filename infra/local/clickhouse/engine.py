@@ -7,7 +7,7 @@ nothing can outlive the query. Queries run in parallel: the engine lets go of th
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -15,20 +15,13 @@ from xml.sax.saxutils import escape
 import chdb
 from chdb import ChdbError
 
+from infra.local.clickhouse.access import engine_users
+from infra.local.clickhouse.default_database import INTERACTIVE_DATABASE, plain_default_database
 from infra.local.clickhouse.errors import Code, from_engine, raised
-from infra.local.clickhouse.protocol import Statistics
+from infra.local.clickhouse.protocol import QueryContext, Statistics
 
 _LIKE_THE_SERVER = {"implicit_select": "0"}
 """Where chDB's defaults, made for an interactive shell, differ from the server's."""
-
-
-@dataclass(frozen=True)
-class QueryContext:
-    """What a query runs under, beside its text. Settings and parameters are the client's strings, unchecked."""
-
-    database: str = ""
-    settings: Mapping[str, str] = field(default_factory=dict)
-    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,8 +41,11 @@ class Engine:
     def __init__(self, directory: Path, *, max_memory: int) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         config = directory / "config.xml"
-        config.write_text(_config(max_memory))
+        users = directory / "users.xml"
+        users.write_text(engine_users())
+        config.write_text(_config(users, max_memory))
         self._path = str(directory / "data")
+        plain_default_database(directory / "data")
         self._keep = _connect(f"{self._path}?config-file={config}")
         self._idle = threading.Condition()
         self._running = 0
@@ -66,6 +62,7 @@ class Engine:
         connection = None
         try:
             connection = _connect(self._path)
+            connection.query(f"SET ROLE {_identifier(context.role)}")
             if context.database:
                 connection.query(f"USE {_identifier(context.database)}")
             connection.query(f"SET {_assignments({**_LIKE_THE_SERVER, **context.settings})}")
@@ -120,8 +117,10 @@ def _statistics(result: Any) -> Statistics:
     )
 
 
-def _config(max_memory: int) -> str:
+def _config(users: Path, max_memory: int) -> str:
     return f"""<clickhouse>
+    <users_config>{escape(str(users))}</users_config>
+    <default_database>{INTERACTIVE_DATABASE}</default_database>
     <max_server_memory_usage>{max_memory}</max_server_memory_usage>
     <mark_cache_size>{min(max_memory // 8, 1 << 30)}</mark_cache_size>
     <display_name>{escape("movierecs-local")}</display_name>

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from infra.local.clickhouse.access import READER
 from infra.local.clickhouse.errors import Code, raised
 
 _TRANSPORT = {
@@ -25,18 +26,22 @@ _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 @dataclass(frozen=True)
 class Account:
-    """The one user the server knows."""
+    """A user that the server knows, and the role (one of ``access.GRANTS``) that says what it may do."""
 
-    user: str = "default"
-    password: str = field(default="", repr=False)
+    user: str
+    password: str = field(repr=False)
+    role: str
 
-    def check(self, headers: Mapping[str, str], url: Mapping[str, str]) -> None:
-        """Raise ClickHouseError (516) unless the request carries this user's name and password."""
-        user, password = _credentials(headers, url)
-        same_user = hmac.compare_digest(user.encode(), self.user.encode())
-        if not (hmac.compare_digest(password.encode(), self.password.encode()) and same_user):
-            reason = f"{user}: Authentication failed: password is incorrect, or there is no user with such name."
-            raise raised(Code.AUTHENTICATION_FAILED, reason)
+
+def authenticated(accounts: Iterable[Account], headers: Mapping[str, str], url: Mapping[str, str]) -> Account:
+    """The account whose name and password the request carries. Raises ClickHouseError (516) when there is none."""
+    user, password = _credentials(headers, url)
+    for account in accounts:
+        same_user = hmac.compare_digest(user.encode(), account.user.encode())
+        if hmac.compare_digest(password.encode(), account.password.encode()) and same_user:
+            return account
+    reason = f"{user}: Authentication failed: password is incorrect, or there is no user with such name."
+    raise raised(Code.AUTHENTICATION_FAILED, reason)
 
 
 def _credentials(headers: Mapping[str, str], url: Mapping[str, str]) -> tuple[str, str]:
@@ -53,21 +58,32 @@ def _credentials(headers: Mapping[str, str], url: Mapping[str, str]) -> tuple[st
 
 
 @dataclass(frozen=True)
+class QueryContext:
+    """What a query runs under, beside its text: in the rights of ``role`` (one of ``access.GRANTS``). Settings and
+    parameters are the client's strings, unchecked."""
+
+    role: str
+    database: str
+    settings: Mapping[str, str]
+    parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class QueryRequest:
     """What a request asks, apart from its body."""
 
+    context: QueryContext
     query: bytes
-    database: str
     default_format: str
     query_id: str
     session_id: str
-    settings: Mapping[str, str]
-    parameters: Mapping[str, str]
     wait_end_of_query: bool
     may_compress: bool
 
     @classmethod
-    def of(cls, method: str, headers: Mapping[str, str], url: Iterable[tuple[str, str]]) -> "QueryRequest":
+    def of(
+        cls, account: Account, method: str, headers: Mapping[str, str], url: Iterable[tuple[str, str]]
+    ) -> "QueryRequest":
         """Read a request's headers (lower-case names) and URL (or form) parameters.
 
         Raises ClickHouseError: 115 for a name that can't be a setting's, 73 for one that can't be a format's, 48 for
@@ -86,16 +102,22 @@ class QueryRequest:
         default_format = given.get("default_format", headers.get("x-clickhouse-format", "TabSeparated"))
         if _FORMAT_NAME.match(default_format) is None:
             raise raised(Code.UNKNOWN_FORMAT, f"Unknown format {default_format}.")
-        if method in {"GET", "HEAD"}:
-            settings["readonly"] = "2"  # ClickHouse's own rule: GET changes nothing
+        asked_for = settings.pop("readonly", "0")
+        # ClickHouse's own rule: GET changes nothing.
+        reads_only = method in {"GET", "HEAD"} or account.role == READER
+        if asked_for not in {"", "0"} or reads_only:
+            settings["readonly"] = asked_for if asked_for in {"1", "2"} else "2"  # the last: no setting comes after it
         return cls(
+            context=QueryContext(
+                account.role,
+                given.get("database", headers.get("x-clickhouse-database", "")),
+                settings,
+                parameters,
+            ),
             query=given.get("query", "").encode(),
-            database=given.get("database", headers.get("x-clickhouse-database", "")),
             default_format=default_format,
             query_id=given.get("query_id") or str(uuid.uuid4()),
             session_id=given.get("session_id", ""),
-            settings=settings,
-            parameters=parameters,
             wait_end_of_query=given.get("wait_end_of_query", "0") not in {"", "0", "false"},
             may_compress=given.get("enable_http_compression", "1") not in {"", "0", "false"},
         )

@@ -11,9 +11,9 @@ import os
 import uuid
 from concurrent.futures import Executor
 
-from infra.local.clickhouse.engine import Engine, QueryContext, QueryResult
+from infra.local.clickhouse.engine import Engine, QueryResult
 from infra.local.clickhouse.errors import ClickHouseError
-from infra.local.clickhouse.protocol import Statistics
+from infra.local.clickhouse.protocol import QueryContext, Statistics
 from infra.local.clickhouse.statements import Select
 
 _CHUNK_BYTES = 1 << 20

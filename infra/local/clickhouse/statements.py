@@ -1,8 +1,9 @@
 """What kind of SQL statement a request holds, and where its parts are (pure; bytes in, values out).
 
 The engine has no HTTP interface: results leave it through ``INTO OUTFILE`` and rows enter through ``FROM INFILE``, so
-the front must know where a statement's ``FORMAT`` clause stands and where an insert's inline data begins. Nothing here
-judges SQL; what isn't understood goes to the engine whole, and the engine says what is wrong with it.
+the front must know where a statement's ``FORMAT`` clause stands and where an insert's inline data begins. Those two
+clauses are the front's alone: a statement that has one of its own is refused. Nothing else here judges SQL; what isn't
+understood goes to the engine whole, and the engine says what is wrong with it.
 """
 
 import re
@@ -26,6 +27,7 @@ _TOKEN = re.compile(
 )
 _WITH_RESULT = {b"SELECT", b"WITH", b"FROM", b"SHOW", b"DESCRIBE", b"DESC", b"EXISTS", b"EXPLAIN", b"CHECK", b"KILL"}
 _BEFORE_NAME = {b"INTO", b"TABLE", b"FUNCTION", b"."}
+_FILE_CLAUSES = {b"OUTFILE", b"INFILE"}
 _QUERY_BODY = {b"SELECT", b"WITH", b"FROM", b"WATCH"}
 
 
@@ -48,6 +50,8 @@ class Select:
     tail: bytes
     is_query: bool
     """Whether ``head`` may stand as a subquery (a SELECT, and not SHOW, EXPLAIN, …)."""
+    kills: bool = False
+    """Whether it ends other queries (KILL), which the engine allows whoever started them."""
 
     def into(self, path: str, default_format: str, marker: str) -> bytes:
         """The statement writing its result to ``path``; ``marker`` finds it again among the running queries."""
@@ -89,7 +93,8 @@ def parse(text: bytes, *, complete: bool) -> Statement | None:
     >>> parse(b"SELECT 1 FORMAT Native", complete=True).format
     'Native'
 
-    Raises ClickHouseError (62) on nothing at all, or on more than one statement.
+    Raises ClickHouseError: 62 on nothing at all, on more than one statement, and on characters that are no SQL outside
+    quotation marks (typographic quotes, which the engine reads as quotes); 497 on INTO OUTFILE and FROM INFILE.
     """
     tokens = _significant(text)
     first = next((token for token in tokens if token.text != b"("), None)
@@ -108,7 +113,7 @@ def parse(text: bytes, *, complete: bool) -> Statement | None:
         raise raised(Code.SYNTAX_ERROR, "Syntax error (Multi-statements are not allowed).")
     end = whole[-1].end
     if first.kind == "word" and first.text in _WITH_RESULT:
-        return _select(text, whole, is_query=first.text in _QUERY_BODY)
+        return _select(text, whole, is_query=first.text in _QUERY_BODY, kills=first.text == b"KILL")
     words = [token.text for token in whole[:4]]
     for_session = words[0] in {b"SET", b"USE"} or (words[0] == b"CREATE" and b"TEMPORARY" in words)
     return Command(text[:end], for_session)
@@ -121,6 +126,10 @@ def _significant(text: bytes) -> Iterator[Token]:
         if kind == "gap":
             continue
         piece = match.group().upper() if kind == "word" else match.group()
+        if kind == "sign" and piece >= b"\x80":
+            raise raised(Code.SYNTAX_ERROR, f"Syntax error: unquoted character at byte {match.start()}.")
+        if kind == "word" and piece in _FILE_CLAUSES:
+            raise raised(Code.ACCESS_DENIED, f"{piece.decode()} is not allowed over HTTP: files are the server's own.")
         if piece in {b")", b"]", b"}"}:
             depth = max(0, depth - 1)
         yield Token(kind, piece, match.start(), match.end(), depth)
@@ -128,7 +137,7 @@ def _significant(text: bytes) -> Iterator[Token]:
             depth += 1
 
 
-def _select(text: bytes, tokens: list[Token], *, is_query: bool) -> Select:
+def _select(text: bytes, tokens: list[Token], *, is_query: bool, kills: bool) -> Select:
     end = tokens[-1].end
     for at in range(len(tokens) - 2, 0, -1):
         keyword, name = tokens[at], tokens[at + 1]
@@ -136,8 +145,8 @@ def _select(text: bytes, tokens: list[Token], *, is_query: bool) -> Select:
             rest = tokens[at + 2 :]
             if not rest or rest[0].text == b"SETTINGS":
                 tail = text[rest[0].start : end] if rest else b""
-                return Select(text[: keyword.start], text[name.start : name.end].decode(), tail, is_query)
-    return Select(text[:end], None, b"", is_query)
+                return Select(text[: keyword.start], text[name.start : name.end].decode(), tail, is_query, kills)
+    return Select(text[:end], None, b"", is_query, kills)
 
 
 def _insert(text: bytes, tokens: Iterator[Token], *, complete: bool) -> Insert | None:
@@ -147,6 +156,8 @@ def _insert(text: bytes, tokens: Iterator[Token], *, complete: bool) -> Insert |
     for token in tokens:
         if not complete and token.text in {b"'", b'"', b"`", b"$"}:
             return None  # the bytes so far end inside a quotation: what follows only looks like SQL
+        if token.text == b";":
+            return None  # a second statement: `parse` refuses it
         is_name = previous in _BEFORE_NAME and token.text not in _BEFORE_NAME
         previous = token.text
         if is_name or token.depth or token.kind != "word":

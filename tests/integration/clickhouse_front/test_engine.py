@@ -4,7 +4,6 @@ import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from urllib.error import HTTPError
-from urllib.parse import quote, urlsplit
 
 import pytest
 from clickhouse_connect.driver.client import Client
@@ -12,6 +11,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from tests.integration.clickhouse_front.conftest import Connect
 from tests.support.processes import wait_until
+from tests.support.services import ClickHouseServer
 
 
 @pytest.mark.parametrize(
@@ -28,24 +28,24 @@ from tests.support.processes import wait_until
     ],
 )
 def test_errors_carry_clickhouse_s_code_status_and_message(
-    clickhouse_database: str, statement: str, code: int, status: int
+    clickhouse: ClickHouseServer, statement: str, code: int, status: int
 ) -> None:
-    port = urlsplit(clickhouse_database).port
     with pytest.raises(HTTPError) as refused:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/", statement.encode(), timeout=20)
+        clickhouse.execute(statement)
     assert (refused.value.code, refused.value.headers["X-ClickHouse-Exception-Code"]) == (status, str(code))
     assert refused.value.read().startswith(f"Code: {code}. DB::Exception: ".encode())
 
 
-def test_unknown_settings_in_the_url_and_writes_by_get_are_refused(clickhouse_database: str) -> None:
-    url = f"http://127.0.0.1:{urlsplit(clickhouse_database).port}/"
+def test_unknown_settings_in_the_url_and_writes_by_get_are_refused(clickhouse: ClickHouseServer) -> None:
+    url = f"{clickhouse.http}/"
+    account = f"&user=movierecs&password={clickhouse.password}"
     for refused_url, code in (
         (f"{url}?no_such_setting=1&query=SELECT+1", "115"),
         (f"{url}?default_format=No+Name&query=SELECT+1", "73"),
         (f"{url}?query=CREATE+TABLE+x+(a+Int8)+ENGINE=Memory", "164"),
     ):
         with pytest.raises(HTTPError) as refused:
-            urllib.request.urlopen(refused_url, timeout=10)
+            urllib.request.urlopen(refused_url + account, timeout=10)
         assert refused.value.headers["X-ClickHouse-Exception-Code"] == code
 
 
@@ -140,10 +140,9 @@ def test_background_merges_replace_rows_and_mutations_delete_them(client: Client
     assert client.command(mutations) == 2
 
 
-def test_names_with_blanks_reach_the_engine_unharmed(client: Client) -> None:
+def test_names_with_blanks_reach_the_engine_unharmed(client: Client, clickhouse: ClickHouseServer) -> None:
     client.command("CREATE TABLE `odd name` (`FORMAT x` UInt8, `a``b` String) ENGINE = Memory")
     client.insert("`odd name`", [[1, "SELECT; FORMAT CSV"]], column_names=["FORMAT x", "a`b"])
     assert client.query("SELECT * FROM `odd name`").result_rows == [(1, "SELECT; FORMAT CSV")]
-    text = quote("SELECT 'ü; FORMAT' AS s FORMAT JSONEachRow /* FORMAT CSV */")
-    with urllib.request.urlopen(f"{client.url}/?query={text}", timeout=10) as answer:  # type: ignore[attr-defined]
-        assert answer.read().decode() == '{"s":"ü; FORMAT"}\n'
+    text = "SELECT 'ü; FORMAT' AS s FORMAT JSONEachRow /* FORMAT CSV */"
+    assert clickhouse.execute(text) == '{"s":"ü; FORMAT"}\n'

@@ -25,6 +25,9 @@ def client_of(server: ClickHouseServer) -> Client:
     return clickhouse_connect.get_client(dsn=server.url(), query_retries=0)
 
 
+PASSWORDS = {"CLICKHOUSE_PASSWORD": "right one", "CLICKHOUSE_READER_PASSWORD": "another"}
+
+
 def arguments(data: Path, port: int, *more: str) -> list[str]:
     return [sys.executable, "-m", "infra.local.clickhouse", "--data", str(data), "--port", str(port), *more]
 
@@ -109,7 +112,8 @@ def test_a_taken_port_or_data_directory_is_one_clear_line(
 ) -> None:
     data = Path(clickhouse.process.argv[clickhouse.process.argv.index("--data") + 1])
     argv = arguments(tmp_path, clickhouse.port) if taken == "port" else arguments(data, free_port())
-    ended = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    env = os.environ | PASSWORDS
+    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 1
     said = f"{ended.stdout}{ended.stderr}".strip().splitlines()
     assert len(said) == 1
@@ -120,7 +124,7 @@ def test_a_taken_port_or_data_directory_is_one_clear_line(
 def test_a_password_and_a_memory_bound_hold(tmp_path: Path) -> None:
     port = free_port()
     argv = arguments(tmp_path / "data", port, "--user", "movie", "--max-memory", "600")
-    process = ServiceProcess("clickhouse", argv, tmp_path / "log", env={"CLICKHOUSE_PASSWORD": "right one"})
+    process = ServiceProcess("clickhouse", argv, tmp_path / "log", env=PASSWORDS)
 
     def connect(user: str, password: str) -> Client:
         return clickhouse_connect.get_client(host="127.0.0.1", port=port, username=user, password=password)
@@ -133,7 +137,7 @@ def test_a_password_and_a_memory_bound_hold(tmp_path: Path) -> None:
 
     with process.start():
         process.wait_ready(accepts, 30)
-        for user, password in (("movie", "wrong"), ("movie", ""), ("default", "right one")):
+        for user, password in (("movie", "wrong"), ("movie", ""), ("default", ""), ("reader", "right one")):
             with pytest.raises(DatabaseError) as refused:
                 connect(user, password)
             assert refused.value.code == 516
@@ -150,7 +154,12 @@ def test_a_clickhouse_binary_is_run_instead_with_the_same_address_and_account(tm
     program.write_text('#!/bin/sh\necho "$@"\n')
     program.chmod(0o755)
     port = free_port()
-    environment = {**os.environ, "CLICKHOUSE_BINARY": str(program), "CLICKHOUSE_PASSWORD": "a<b&c"}
+    environment = {
+        **os.environ,
+        "CLICKHOUSE_BINARY": str(program),
+        "CLICKHOUSE_PASSWORD": "a<b&c",
+        "CLICKHOUSE_READER_PASSWORD": "r",
+    }
     argv = arguments(tmp_path / "data", port, "--max-memory", "64")
     ended = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 0
@@ -161,5 +170,39 @@ def test_a_clickhouse_binary_is_run_instead_with_the_same_address_and_account(tm
     assert config.findtext("http_port") == str(port)
     assert config.findtext("listen_host") == "127.0.0.1"
     assert config.findtext("max_server_memory_usage") == str(64 << 20)
-    assert config.findtext("users/default/password_sha256_hex") == hashlib.sha256(b"a<b&c").hexdigest()
+    assert config.find("users/default") is None
+    for user, password in (("movierecs", b"a<b&c"), ("reader", b"r")):
+        assert config.findtext(f"users/{user}/password_sha256_hex") == hashlib.sha256(password).hexdigest()
+        grants = [query.text or "" for query in config.findall(f"users/{user}/grants/query")]
+        assert grants
+        assert not any(word in grant for grant in grants for word in ("ALL", "SOURCES", "FILE", "URL", "FUNCTION"))
+    profile = config.findtext("users/reader/profile")
+    assert config.findtext(f"profiles/{profile}/readonly") == "2"
     assert file.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("missing", sorted(PASSWORDS))
+def test_without_a_password_it_does_not_start(tmp_path: Path, missing: str) -> None:
+    env = {name: value for name, value in (os.environ | PASSWORDS).items() if name != missing}
+    argv = arguments(tmp_path, free_port())
+    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 2
+    assert missing in ended.stderr
+
+
+def test_tables_of_a_data_directory_made_before_there_were_accounts_are_kept(tmp_path: Path) -> None:
+    made = tmp_path / "data" / "engine" / "data"
+    made.parent.mkdir(parents=True)
+    old = (
+        f"import chdb; c = chdb.connect({str(made)!r}); c.query('CREATE TABLE kept (a UInt8) ENGINE = MergeTree"
+        " ORDER BY a'); c.query('INSERT INTO kept VALUES (7)'); c.close()"
+    )
+    subprocess.run([sys.executable, "-c", old], check=True, timeout=60)
+    server = ClickHouseServer(tmp_path)
+    try:
+        for _ in range(3):
+            server.start()
+            assert client_of(server).query("SELECT a FROM default.kept").result_rows == [(7,)]
+            assert server.stop() == 0
+    finally:
+        server.close()

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import urllib.request
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import psutil
 import pytest
@@ -71,11 +71,13 @@ def test_a_client_that_leaves_cancels_its_query(client: Client) -> None:
     wait_until(lambda: running(client, "left_early") == 0, 10, "the query whose client left is gone")
 
 
-def test_a_client_that_leaves_before_the_first_row_cancels_its_query(client: Client, clickhouse_database: str) -> None:
-    query = urlencode({"query": "SELECT count() AS gave_up FROM numbers(1000000000000) WHERE number % 7 = 8"})
-    port = urlsplit(clickhouse_database).port
+def test_a_client_that_leaves_before_the_first_row_cancels_its_query(
+    client: Client, clickhouse: ClickHouseServer
+) -> None:
+    statement = "SELECT count() AS gave_up FROM numbers(1000000000000) WHERE number % 7 = 8"
+    query = urlencode({"query": statement, "user": "movierecs", "password": clickhouse.password})
     with pytest.raises(TimeoutError):
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/?{query}", timeout=0.5)
+        urllib.request.urlopen(f"{clickhouse.http}/?{query}", timeout=0.5)
     wait_until(lambda: running(client, "gave_up") == 0, 10, "the query whose client left is gone")
 
 
@@ -133,9 +135,9 @@ def test_a_summary_counts_the_rows_read(client: Client) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["lz4", "zstd", "gzip", "deflate", "identity"])
-def test_the_answer_is_encoded_as_asked(clickhouse_database: str, encoding: str) -> None:
-    port = urlsplit(clickhouse_database).port
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/?enable_http_compression=1", b"SELECT 1 FORMAT Native")
+def test_the_answer_is_encoded_as_asked(clickhouse: ClickHouseServer, encoding: str) -> None:
+    query = urlencode({"enable_http_compression": 1, "user": "movierecs", "password": clickhouse.password})
+    request = urllib.request.Request(f"{clickhouse.http}/?{query}", b"SELECT 1 FORMAT Native")
     request.add_header("Accept-Encoding", encoding)
     with urllib.request.urlopen(request, timeout=10) as answer:
         assert answer.headers.get("Content-Encoding", "identity") == encoding

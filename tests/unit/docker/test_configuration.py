@@ -7,6 +7,7 @@ from xml.etree import ElementTree as ET
 import pytest
 import yaml
 
+from infra.local.clickhouse import access
 from services.contracts.tables import EVENTS
 from tests.support.compose import PORTS, Project
 from tests.support.processes import ROOT
@@ -31,7 +32,11 @@ def test_clickhouses_users_have_passwords_from_the_environment_and_its_default_u
     passwords = {
         user.tag: password.get("from_env") for user in users if (password := user.find("password")) is not None
     }
-    assert passwords == {"movierecs": "CLICKHOUSE_PASSWORD", "grafana": "GRAFANA_CLICKHOUSE_PASSWORD"}
+    assert passwords == {
+        "movierecs": "CLICKHOUSE_PASSWORD",
+        "reader": "CLICKHOUSE_READER_PASSWORD",
+        "grafana": "GRAFANA_CLICKHOUSE_PASSWORD",
+    }
     assert set(passwords.values()) <= set(project.environment("clickhouse"))
     assert [user.tag for user in users if user.get("remove")] == ["default"]
     url = project.environment("consumer")["CLICKHOUSE_URL"]
@@ -100,3 +105,15 @@ def test_grafana_reaches_its_data_sources_and_finds_its_dashboards(project: Proj
     for folder in folders:
         assert list(mounted[folder["options"]["path"]].glob("*.json"))
     assert mounted["/etc/grafana/provisioning"] == provisioning
+
+
+def test_composes_accounts_may_do_what_the_local_ones_may() -> None:
+    users = ET.parse(USERS)  # noqa: S314 - our own file
+    for role, grants in access.GRANTS.items():
+        assert tuple(query.text for query in users.findall(f"users/{role}/grants/query")) == grants
+    const = [element.tag for element in users.findall("profiles/default/constraints/")]
+    assert tuple(const) == access.UNCHANGEABLE
+    assert users.findtext("profiles/reader/readonly") == "2"
+    assert {users.findtext(f"profiles/{name}/profile") for name in ("reader", "dashboards")} == {"default"}
+    rules = {rule.tag: rule.text for rule in ET.fromstring(access.SERVER_RULES)}  # noqa: S314
+    assert rules == {rule.tag: rule.text for rule in ET.parse(CONFIG).findall("access_control_improvements/")}  # noqa: S314
