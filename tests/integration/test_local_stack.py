@@ -344,9 +344,10 @@ def test_running_programs_carry_no_secret_but_those_that_they_were_given(make_st
     assert len(seen) == 6
     for name, pid in seen.items():
         assert pid is not None
-        given = set(stack.programs[name].secrets.values()) if name in stack.programs else set()
+        given = " ".join(stack.programs[name].secrets.values()) if name in stack.programs else ""
+        others = [secret for secret in values if secret not in given]
         environment = psutil.Process(pid).environ()
-        leaked = [n for n, value in environment.items() for secret in values - given if secret in value]
+        leaked = [variable for variable, value in environment.items() for secret in others if secret in value]
         assert not leaked, f"{name} carries {leaked}"
 
 
