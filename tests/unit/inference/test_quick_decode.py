@@ -4,7 +4,7 @@ from datetime import datetime, timedelta, timezone
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -48,12 +48,14 @@ def events(draw: st.DrawFn) -> Event:
     )
 
 
+@settings(deadline=None)
 @given(events(), st.sampled_from([NOW_MS, -1, 0, 7_258_118_400_000]))
 def test_both_ways_agree_about_every_event(event: Event, time_ms: int) -> None:
     value = event.model_dump_json().encode()
     assert quick_change(value, time_ms) in (None, long_way(value, time_ms))
 
 
+@settings(deadline=None)
 @given(events(), st.data())
 def test_the_short_way_takes_nothing_that_the_long_way_refuses(event: Event, data: st.DataObject) -> None:
     value = bytearray(event.model_dump_json().encode())

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from uuid import UUID
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.contracts.events import Action, Event, EventIn
@@ -99,6 +99,7 @@ def requests(draw: st.DrawFn) -> EventIn:
     skews=st.tuples(*[st.integers(-4, 4)] * 3),
     data=st.data(),
 )
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_order_and_repetition_makes_one_state(
     posts: list[tuple[int, EventIn, int]], skews: tuple[int, int, int], data: st.DataObject
 ) -> None:
