@@ -97,3 +97,11 @@ def test_a_database_that_is_away_changes_no_steps_exit_status(trainer: Trainer) 
         assert status == 2
         assert "run the step `extract` first" in output.splitlines()[-1], "the last line is still the result"
         assert ("could not write down how the step ended" in output) == warned
+
+
+def test_a_step_that_was_killed_is_written_down_by_whoever_saw_it(trainer: Trainer) -> None:
+    began = datetime.now(timezone.utc).isoformat()
+    ended = ("note-ended", "train", "--run-id", "one", "--status", "137", "--started-at", began)
+    assert trainer(*ended)[0] == 0
+    assert trainer("note-ended", "forget", "--status", "143", "--started-at", began)[0] == 0
+    assert trainer.written() == [("one", "train", 137), ("", "forget", 143)]
