@@ -1,0 +1,42 @@
+"""ALLOWED_HOSTS holds names alone, and a process that listens everywhere is not called 0.0.0.0."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from services.common.settings import DoorSettings
+from services.inference.settings import InferenceSettings
+
+
+def test_names_are_separated_by_commas() -> None:
+    assert DoorSettings(allowed_hosts=" api, inference ,10.0.0.1,::1,").host_names == {
+        "api",
+        "inference",
+        "10.0.0.1",
+        "::1",
+    }
+    assert DoorSettings().host_names == frozenset()
+
+
+@pytest.mark.parametrize("value", ["*", "http://api", "api:8000", "api/v1", "a b", "*.example.org", "api;other"])
+def test_whatever_is_not_a_name_is_refused_at_the_start(value: str) -> None:
+    with pytest.raises(ValidationError, match="is not a host's name"):
+        DoorSettings(allowed_hosts=value)
+
+
+@pytest.mark.parametrize(
+    ("host", "names"),
+    [("0.0.0.0", {"api"}), ("::", {"api"}), ("movies.lan", {"api", "movies.lan"})],  # noqa: S104
+)
+def test_the_name_that_it_listens_on_is_its_own(host: str, names: set[str]) -> None:
+    settings = InferenceSettings(
+        inference_host=host,
+        allowed_hosts="api",
+        kafka_bootstrap_servers="k:1",
+        clickhouse_url=SecretStr("http://u:p@c/d"),
+        postgres_dsn=SecretStr("postgresql://u:p@p/d"),
+        model_dir=Path("/m"),
+        admin_api_key=SecretStr("sixteen-letters-x"),
+    )
+    assert settings.host_names == names
