@@ -1,11 +1,11 @@
-"""``python -m services.consumer [run|bootstrap|replay|audit]``: Kafka to ClickHouse, exactly once through the views."""
+"""``python -m services.consumer [run|bootstrap|set-aside|replay|audit]``: Kafka to ClickHouse, each event once."""
 
 import argparse
 import logging
 import sys
 from datetime import datetime, timezone
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 
 from services.common import audit, kafka
 from services.common.metrics_server import Heartbeat, serve
@@ -18,13 +18,20 @@ from services.consumer.errors import StopError
 from services.consumer.metrics import Metrics
 from services.consumer.replay import replay
 from services.consumer.service import Service, connect
+from services.consumer.set_aside import set_aside
 from services.consumer.settings import ConsumerSettings
 from services.consumer.start import GapError
 
 log = logging.getLogger("services.consumer")
 
-EXIT_MISSING, EXIT_BREAKER, EXIT_GAP, EXIT_STOPPED = 1, 3, 4, 5
-"""Exit statuses: the audit found something missing; too much quarantine; records are gone; the schema is not ours."""
+EXIT_INCOMPLETE, EXIT_MISSING, EXIT_BREAKER, EXIT_GAP, EXIT_STOPPED = 1, 1, 3, 4, 5
+"""Exit statuses: a command could not do all of its work, or the audit found something missing; too much quarantine;
+records are gone; the schema is not ours."""
+
+
+LEAD_OUT = (
+    "If the decoder is at fault, deploy one that is not; if the records are: python -m services.consumer set-aside"
+)
 
 
 def main() -> int:
@@ -34,6 +41,10 @@ def main() -> int:
     commands.add_parser("run", help="consume until SIGTERM (the default)")
     boot = commands.add_parser("bootstrap", help="make the topics and commit where reading begins")
     boot.add_argument("--accept-gap", action="store_true", help="enter records that are gone as lost, and go on")
+    aside = commands.add_parser(
+        "set-aside", help="after status 3: put the bad records where reading stands into quarantine, and no others"
+    )
+    aside.add_argument("--dry-run", action="store_true", help="only say which they are")
     again = commands.add_parser("replay", help="produce quarantined records again that decode now")
     again.add_argument("--reason", choices=[reason.value for reason in Reason], help="only those of this reason")
     again.add_argument("--dry-run", action="store_true", help="count only")
@@ -47,6 +58,9 @@ def main() -> int:
         match args.command:
             case "bootstrap":
                 return _bootstrap(settings, accept_gap=args.accept_gap)
+            case "set-aside":
+                done = set_aside(settings, kafka.admin(settings.kafka_bootstrap_servers), dry_run=args.dry_run)
+                return 0 if done else EXIT_INCOMPLETE
             case "replay":
                 return _replay(settings, args.reason, dry_run=args.dry_run)
             case "audit":
@@ -54,7 +68,7 @@ def main() -> int:
             case _:
                 return _run(settings)
     except BreakerOpenError as error:
-        log.critical("stopped by the quarantine's breaker, nothing of it stored or committed: %s", error)
+        log.critical("stopped by the quarantine's breaker, nothing of it stored or committed: %s. %s", error, LEAD_OUT)
         return EXIT_BREAKER
     except GapError as error:
         log.critical("stopped: %s", error)
@@ -88,16 +102,22 @@ def _replay(settings: ConsumerSettings, reason: str | None, *, dry_run: bool) ->
         {**kafka.client_config(settings.kafka_bootstrap_servers, "movierecs-replay"), "enable.idempotence": True}
     )
     done = replay(connect(settings), producer, settings.streams, reason=reason, dry_run=dry_run)
-    log.info("replayed", extra={"produced": done.produced, "still_bad": done.still_bad, "dry_run": dry_run})
-    return 0
+    counts = {"produced": done.produced, "still_bad": done.still_bad, "refused": done.refused}
+    log.info("replayed", extra={**counts, "dry_run": dry_run})
+    return EXIT_INCOMPLETE if done.refused else 0
 
 
 def _audit(settings: ConsumerSettings) -> int:
     admin = kafka.admin(settings.kafka_bootstrap_servers)
     client = connect(settings)
-    total = 0
+    total = unseen = 0
     for spec in settings.topics:
-        topic = kafka.describe_topic(admin, spec.name)
+        try:
+            topic = kafka.describe_topic(admin, spec.name)
+        except KafkaException as error:  # the other topic is audited all the same
+            log.error("cannot audit %s: %s", spec.name, error)  # noqa: TRY400
+            unseen += 1
+            continue
         committed = kafka.committed_offsets(admin, settings.consumer_group, topic)
         until = {p: c.offset for p, c in committed.items() if c.is_for(topic)}
         findings = audit.audit(client, topic.epoch, until, audit.first_offsets(client, topic))
@@ -106,7 +126,7 @@ def _audit(settings: ConsumerSettings) -> int:
         )
         total += sum(finding.missing for finding in findings)
         log.info("audited", extra={"topic": topic.name, "missing": {f.partition: f.missing for f in findings}})
-    return EXIT_MISSING if total else 0
+    return EXIT_MISSING if total or unseen else 0
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 
 from clickhouse_connect.driver.client import Client
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from services.common import audit
@@ -40,7 +40,17 @@ def bootstrap(
     """
     for name in ensure_topics(admin, topics):
         log.info("created the topic %s", name)
-    return {spec.name: _bootstrap_topic(admin, connect, group, spec.name, accept_gap) for spec in topics}
+    done: dict[str, dict[int, int]] = {}
+    problems: list[Exception] = []
+    for spec in topics:
+        try:
+            done[spec.name] = _bootstrap_topic(admin, connect, group, spec.name, accept_gap)
+        except (GapError, KafkaException) as error:  # the other topic is begun all the same
+            log.error("cannot begin %s: %s", spec.name, error)  # noqa: TRY400
+            problems.append(error)
+    if problems:
+        raise problems[0]
+    return done
 
 
 def _bootstrap_topic(

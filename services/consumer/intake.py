@@ -6,7 +6,7 @@ the next ones can be decoded while ClickHouse works on the last.
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, Message
@@ -59,7 +59,10 @@ class Intake:
         limits: Limits,
         held_rows: int,
         clock: Callable[[], float],
+        until: Mapping[Place, int] | None = None,
     ) -> None:
+        """``until``: take nothing from these offsets on, and nothing of other partitions."""
+        self._until = until
         self._streams = {stream.topic: stream for stream in streams}
         self._membership = membership
         self._metrics = metrics
@@ -141,6 +144,8 @@ class Intake:
         owned = self._membership.owned.get(place)
         if owned is None or record.offset < owned.next:
             return False  # revoked meanwhile, or fetched before we went back
+        if self._until is not None and record.offset >= self._until.get(place, 0):
+            return False
         if record.offset > owned.next:
             if not self._pass_hole(place, owned, record.offset, now):
                 return False
@@ -159,7 +164,7 @@ class Intake:
         if mark.end is None:
             owned.is_steady = False
             owned.unreadable = mark.unreadable or owned.unreadable
-        elif mark.end > owned.next:
+        elif mark.end > owned.next and (self._until is None or mark.end <= self._until.get(mark.place, 0)):
             self._pass_hole(mark.place, owned, mark.end, now)
 
     def _pass_hole(self, place: Place, owned: Owned, until: int, now: float) -> bool:

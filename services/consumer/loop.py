@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -61,8 +61,10 @@ class Loop:
         held_rows: int,
         revoke_seconds: float,
         stop_seconds: float,
+        only_bad: Mapping[Place, range] | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``only_bad``: consume to the ends of these and no further; the breaker does not count what is bad there."""
         self._consumer = consumer
         self._commits = commits
         self._topics = [stream.topic for stream in streams]
@@ -72,11 +74,15 @@ class Loop:
         self._heartbeat = heartbeat
         self._revoke_seconds = revoke_seconds
         self._stop_seconds = stop_seconds
+        self._expected_bad = only_bad or {}
         self._clock = clock
         self._worker = Worker("writer")
         self._patience = Patience(self._worker, self, lambda code: metrics.insert_retries.labels(code).inc())
         self._membership = Membership(consumer, starts, metrics, drain=self._drain, drop=self._drop, fail=self.fail)
-        self._intake = Intake(streams, self._membership, metrics, limits=limits, held_rows=held_rows, clock=clock)
+        until = None if only_bad is None else {place: stretch.stop for place, stretch in only_bad.items()}
+        self._intake = Intake(
+            streams, self._membership, metrics, limits=limits, held_rows=held_rows, clock=clock, until=until
+        )
         self._stopping = threading.Event()
         self._failure: BaseException | None = None
         self._deadline: float | None = None
@@ -222,7 +228,8 @@ class Loop:
 
     def _raise_if_too_much_is_bad(self, block: Block) -> None:
         self._metrics.block_rows.labels(block.stream.topic).observe(len(block))
-        bad = [rejected.record.offset for rejected in block.rejected]
+        expected = self._expected_bad.get(block.place, ())
+        bad = [bad.record.offset for bad in block.rejected if bad.record.offset not in expected]
         run = longest_run(bad, [row[OFFSET] for row in block.rows]) if bad else 0
         self._breaker.observe(block.place, len(block.rows), len(bad), run)
 

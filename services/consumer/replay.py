@@ -5,8 +5,9 @@ once. Records that do not decode even now stay where they are.
 """
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -25,10 +26,11 @@ Origin = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Replayed:
-    """Counts: produced again (in a dry run: would be), and still not decodable."""
+    """Counts: produced again (in a dry run: would be), still not decodable, and refused by Kafka's client."""
 
     produced: int
     still_bad: int
+    refused: int
 
 
 def replay(
@@ -40,7 +42,7 @@ def replay(
         KafkaException: the broker did not acknowledge some; what it did acknowledge is noted.
     """
     decoders = {stream.topic: stream for stream in streams}
-    produced = still_bad = 0
+    produced = still_bad = refused = 0
     for page in _pages(client, reason):
         good = [
             (origin, record)
@@ -48,16 +50,19 @@ def replay(
             if record.topic in decoders and _decodes(decoders[record.topic], record, origin[0])
         ]
         still_bad += len(page) - len(good)
-        if not dry_run:
-            _produce(client, producer, good)
-        produced += len(good)
-    return Replayed(produced, still_bad)
+        bad = 0 if dry_run else _produce(client, producer, good)
+        produced += len(good) - bad
+        refused += bad
+    return Replayed(produced, still_bad, refused)
 
 
 def _decodes(stream: Stream, record: Record, epoch: int) -> bool:
+    """Whether it would be a row if it came now: its new record's time is what its own times are compared with."""
     try:
-        stream.decode(record, epoch)
-    except UndecodableError:
+        stream.decode(replace(record, time_ms=int(time.time() * 1000)), epoch)
+    except Exception as error:  # one record on which the decoder itself fails must not keep back the others
+        if not isinstance(error, UndecodableError):
+            log.exception("the decoder failed on %s/%d/%d", record.topic, record.partition, record.offset)
         return False
     return True
 
@@ -82,7 +87,9 @@ def _pages(client: Client, reason: str | None) -> Iterator[list[tuple[Origin, Re
         after = page[-1][0]
 
 
-def _produce(client: Client, producer: Producer, records: list[tuple[Origin, Record]]) -> None:
+def _produce(client: Client, producer: Producer, records: list[tuple[Origin, Record]]) -> int:
+    """Return how many cannot be produced at all, because they are too large for instance; they stay where they are."""
+    unsendable = 0
     acknowledged: list[Origin] = []
     refused: list[KafkaError] = []
     for origin, record in records:
@@ -93,14 +100,11 @@ def _produce(client: Client, producer: Producer, records: list[tuple[Origin, Rec
             else:
                 refused.append(error)
 
-        producer.produce(
-            record.topic,
-            value=record.value,
-            key=record.key or None,
-            headers={"replayed-from": ":".join(map(str, origin))},
-            on_delivery=on_delivery,
-        )
-        producer.poll(0)
+        try:
+            _send(producer, origin, record, on_delivery)
+        except KafkaException as error:
+            unsendable += 1
+            log.error("%s/%d/%d cannot be produced again: %s", record.topic, record.partition, record.offset, error)  # noqa: TRY400
     left = producer.flush(FLUSH_SECONDS)
     if acknowledged:
         client.insert(
@@ -110,3 +114,25 @@ def _produce(client: Client, producer: Producer, records: list[tuple[Origin, Rec
         raise KafkaException(refused[0])
     if left:
         raise KafkaException(KafkaError(KafkaError._MSG_TIMED_OUT, f"{left} records were not acknowledged in time"))
+    return unsendable
+
+
+def _send(
+    producer: Producer, origin: Origin, record: Record, on_delivery: Callable[[KafkaError | None, Message], None]
+) -> None:
+    deadline = time.monotonic() + FLUSH_SECONDS
+    while True:
+        try:
+            producer.produce(
+                record.topic,
+                value=record.value,
+                key=record.key or None,
+                headers={"replayed-from": ":".join(map(str, origin))},
+                on_delivery=on_delivery,
+            )
+            break
+        except BufferError:  # a page of large records fills the client's queue
+            if time.monotonic() > deadline:
+                raise
+            producer.poll(0.1)
+    producer.poll(0)

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Mapping
 
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Consumer, KafkaError
@@ -16,7 +17,7 @@ from services.common.waiting import wait_for
 from services.consumer.breaker import Breaker
 from services.consumer.commits import Commits
 from services.consumer.loop import Loop
-from services.consumer.membership import RestartError
+from services.consumer.membership import Place, RestartError
 from services.consumer.metrics import Metrics
 from services.consumer.settings import ConsumerSettings
 from services.consumer.start import Starts
@@ -71,7 +72,16 @@ def connect(settings: ConsumerSettings) -> Client:
 class Service:
     """One consumer process. `stop` may be called at any time, also while it waits for Kafka or ClickHouse."""
 
-    def __init__(self, settings: ConsumerSettings, metrics: Metrics, heartbeat: Heartbeat) -> None:
+    def __init__(
+        self,
+        settings: ConsumerSettings,
+        metrics: Metrics,
+        heartbeat: Heartbeat,
+        *,
+        only_bad: Mapping[Place, range] | None = None,
+    ) -> None:
+        """``only_bad``: see `Loop` and `set_aside`."""
+        self._only_bad = only_bad
         self._settings = settings
         self._metrics = metrics
         self._heartbeat = heartbeat
@@ -145,6 +155,7 @@ class Service:
             held_rows=settings.consumer_held_rows,
             revoke_seconds=settings.consumer_revoke_seconds,
             stop_seconds=settings.consumer_stop_seconds,
+            only_bad=self._only_bad,
         )
         watch = Watch(
             self._make_admin,

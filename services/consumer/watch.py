@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 
 from clickhouse_connect.driver.client import Client
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from services.common import audit, erasure
@@ -87,15 +88,21 @@ class Watch:
         if full:
             self._retention.clear()  # somebody may have given a topic longer
         committed = {}
+        problems: list[Exception] = []
         for topic, partitions in by_topic.items():
-            present = describe_topic(self._admin, topic.name)
-            if present.topic_id != topic.topic_id:
-                raise RestartError(f"the topic {topic.name} was made anew, {topic.topic_id} became {present.topic_id}")
-            times = {p: owned[topic.name, p].committed_time_ms for p in partitions}
-            committed[topic] = self._guard(topic, partitions, times)
+            try:
+                present = describe_topic(self._admin, topic.name)
+                if present.topic_id != topic.topic_id:
+                    raise RestartError(
+                        f"the topic {topic.name} was made anew, {topic.topic_id} became {present.topic_id}"
+                    )
+                times = {p: owned[topic.name, p].committed_time_ms for p in partitions}
+                committed[topic] = self._guard(topic, partitions, times)
+            except KafkaException as error:  # one topic that cannot be seen hides no other
+                problems.append(error)
         if tail or full:  # after all topics' lag and headroom, which need no ClickHouse
-            for topic in by_topic:
-                self._audit(topic, committed[topic], full=full)
+            for topic, offsets in committed.items():
+                self._audit(topic, offsets, full=full)
         if full and self._client is not None and (deleted := erasure.purge(self._client)):
             log.info("deleted rows of erased viewers that were under way", extra={"rows": deleted})
         took = time.monotonic() - now
@@ -103,6 +110,8 @@ class Watch:
             self._next_audit = now + self._audit_seconds
         if full:
             self._next_full = now + max(self._full_seconds, FULL_AUDIT_SHARE * took)
+        if problems:
+            raise problems[0]
 
     def _guard(self, topic: TopicIdentity, partitions: list[int], times_ms: dict[int, int | None]) -> dict[int, int]:
         """Set lag and headroom; return what is committed of this incarnation."""

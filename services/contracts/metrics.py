@@ -51,6 +51,9 @@ INGEST_AUDIT_MISSING = Metric(
     "ingest_audit_missing_offsets", "gauge", "Committed offsets that are not stored.", ("topic", "partition")
 )
 INGEST_AUDIT_LAST = Metric("ingest_audit_timestamp_seconds", "gauge", "When the last audit ended.", ("topic",))
+INGEST_UNKNOWN_FILMS = Metric(
+    "ingest_unknown_film_rows", "gauge", "Stored signals of films that the catalogue does not have."
+)
 INGEST_ERASED = Metric("ingest_erased_total", "counter", "Records of erased viewers that were not stored.", ("topic",))
 
 # API

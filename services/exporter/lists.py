@@ -18,6 +18,8 @@ WINDOWS = {"1h": 3600, "1d": 86_400, "7d": 604_800}
 
 _DEFAULT = ConfidenceParameters()
 _POSITIVE = "<positive>"
+MOST_SERIES = 300
+"""The names of models and variants are the sender's; of very many the most shown ones are told."""
 _SECONDS = "[" + ", ".join(str(seconds) for seconds in WINDOWS.values()) + "]"
 _NAME = {seconds: name for name, seconds in WINDOWS.items()}
 # `record_time` is when Kafka took the record: it tells which months to read.
@@ -26,6 +28,7 @@ _SHOWN = f"""
         SELECT user_id, request_id, item_ids, model_version, variant, served_at FROM {IMPRESSIONS}
         WHERE record_time >= now() - INTERVAL 8 DAY AND served_at >= now() - INTERVAL 7 DAY
           AND user_id != {PROBE_USER} AND user_id NOT IN (SELECT user_id FROM {ERASED_USERS})
+        ORDER BY epoch, partition, offset
         LIMIT 1 BY user_id, request_id
     ) AS lists
     ARRAY JOIN {_SECONDS} AS seconds
@@ -37,7 +40,7 @@ _LIKED = f"""
 """
 _LISTS = f"""
     SELECT model_version, variant, seconds, count(), countIf((user_id, request_id) IN ({_LIKED}))
-    {_SHOWN} GROUP BY model_version, variant, seconds
+    {_SHOWN} GROUP BY model_version, variant, seconds ORDER BY count() DESC LIMIT {MOST_SERIES}
 """
 _FILMS = f"SELECT seconds, uniqExact(arrayJoin(item_ids)) {_SHOWN} GROUP BY seconds"
 _NOVELTY = f"""

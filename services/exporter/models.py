@@ -59,12 +59,12 @@ def confidence(connection: Connection[Any]) -> ConfidenceParameters:
     return registry.manifest_of(connection, champion.version).confidence if champion else ConfidenceParameters()
 
 
-def films(connection: Connection[Any]) -> int:
-    """Return the size of the catalogue.
+def films(connection: Connection[Any]) -> frozenset[int]:
+    """Return the ids of the catalogue's films.
 
     Raises:
         psycopg.Error: PostgreSQL does not answer or refuses.
     """
     with connection.transaction():
-        row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(ITEMS))).fetchone()
-    return int(row[0]) if row else 0
+        rows = connection.execute(sql.SQL("SELECT item_id FROM {}").format(sql.Identifier(ITEMS))).fetchall()
+    return frozenset(int(item_id) for (item_id,) in rows)

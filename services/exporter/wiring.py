@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry
 
 from services.common import clickhouse, kafka, postgres
 from services.contracts import metrics
-from services.exporter import lists, models, stream, truth
+from services.exporter import lists, models, stream, truth, unknown
 from services.exporter.dependency import Dependency
 from services.exporter.gauges import Gauges, Samples
 from services.exporter.loop import Loop, Part
@@ -18,6 +18,7 @@ METRICS = (
     metrics.INGEST_RETENTION_HEADROOM,
     metrics.INGEST_AUDIT_MISSING,
     metrics.INGEST_AUDIT_LAST,
+    metrics.INGEST_UNKNOWN_FILMS,
     metrics.LISTS_SHOWN,
     metrics.LISTS_LIKED,
     metrics.CTR,
@@ -72,7 +73,13 @@ def make_loop(settings: ExporterSettings, registry: CollectorRegistry) -> Loop:
         with database.client() as connection, postgres.ended_after(connection, QUERY_SECONDS):
             films, confidence = models.films(connection), models.confidence(connection)
         with rows.client() as client:
-            return lists.look(client, films, confidence)
+            return lists.look(client, len(films), confidence)
+
+    def look_at_unknown_films() -> Samples:
+        with database.client() as connection, postgres.ended_after(connection, QUERY_SECONDS):
+            films = models.films(connection)
+        with rows.client() as client:
+            return unknown.look(client, films)
 
     topics = (settings.events_topic, settings.impressions_topic)
     soon, late = settings.exporter_interval_seconds, settings.exporter_lists_seconds
@@ -81,5 +88,6 @@ def make_loop(settings: ExporterSettings, registry: CollectorRegistry) -> Loop:
         Part("audit", soon, look_at_truth),
         Part("models", soon, look_at_models),
         Part("lists", late, look_at_lists),
+        Part("unknown films", late, look_at_unknown_films),
     ]
     return Loop(parts, (broker, rows, database), Gauges(METRICS, registry))

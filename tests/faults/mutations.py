@@ -100,9 +100,16 @@ MUTATIONS = (
     Mutation(
         "what a partition's end tells is not heeded",
         "services/consumer/intake.py",
-        "        elif mark.end > owned.next:\n",
-        "        elif False:\n",
+        "        elif mark.end > owned.next and (",
+        "        elif False and (",
         ("test_21 and committed",),
+    ),
+    Mutation(
+        "the breaker counts what a person has said is bad",
+        LOOP,
+        "        expected = self._expected_bad.get(block.place, ())\n",
+        "        expected = ()\n",
+        ("test_12_nothing",),
     ),
     Mutation(
         "one epoch for all",

@@ -11,8 +11,8 @@ from services.contracts.events import Event
 from services.contracts.signals import signal_of, signal_version, to_microseconds
 from services.contracts.tables import EVENTS_VIEW, QUARANTINE_VIEW, SIGNALS_VIEW
 
-EventKey = tuple[int, UUID]
-"""A viewer and an event's id: what counts once, however often it was sent."""
+EventKey = tuple[int, UUID, int, str, float | None]
+"""Viewer, event's id, and what it says (film, action, value): what counts once, however often it was sent."""
 Fact = tuple[int, str, float | None, int]
 """Item, action, value, event time in µs."""
 
@@ -32,7 +32,7 @@ class Oracle:
     def saw(self, event: Event) -> None:
         """The broker acknowledged this event; of two records of one event the later event time counts."""
         with self._lock:
-            key = (event.user_id, event.event_id)
+            key = key_of(event)
             self.acknowledged += 1
             if key not in self.events or self.events[key].event_time < event.event_time:
                 self.events[key] = event
@@ -62,6 +62,11 @@ class Oracle:
         return {key: (value, version) for key, (version, value) in latest.items()}
 
 
+def key_of(event: Event) -> EventKey:
+    """What the event is, but for its time."""
+    return int(event.user_id), event.event_id, int(event.item_id), event.action.value, event.value
+
+
 def fact_of(event: Event) -> Fact:
     """What must be stored of an event, whatever else is."""
     return (int(event.item_id), event.action.value, event.value, to_microseconds(event.event_time))
@@ -72,7 +77,7 @@ def stored_events(client: Client) -> dict[EventKey, Fact]:
     rows = client.query(
         f"SELECT user_id, event_id, item_id, action, value, toUnixTimestamp64Micro(event_time) FROM {EVENTS_VIEW}"
     ).result_rows
-    found = {(user, event_id): (item, action, value, time) for user, event_id, item, action, value, time in rows}
+    found = {tuple(row[:5]): tuple(row[2:]) for row in rows}
     assert len(found) == len(rows), f"{len(rows) - len(found)} events are shown more than once"
     return found
 
@@ -103,4 +108,4 @@ def differences(expected: dict[EventKey, Fact], found: dict[EventKey, Fact]) -> 
 
 
 def _some(keys: Iterable[EventKey]) -> str:
-    return str([f"{user}/{event_id}" for user, event_id in list(keys)[:3]])
+    return str(["/".join(map(str, key)) for key in list(keys)[:3]])

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from services.contracts.events import Event
 from services.contracts.signals import to_microseconds
-from tests.faults.oracle import EventKey, Fact, Oracle, fact_of
+from tests.faults.oracle import EventKey, Fact, Oracle, fact_of, key_of
 
 STEP = timedelta(milliseconds=1)
 """A client's times of one viewer are at least this far apart."""
@@ -34,12 +34,12 @@ class Ledger:
         self.oracle.saw(event)
         if not sent_once:
             with self._lock:
-                self._claimed[event.user_id, event.event_id] = claimed
+                self._claimed[key_of(event)] = claimed
 
     def unknown(self, event: Event) -> None:
         """The client stopped before it got a 202; ``event`` has the time that the client claimed."""
         with self._lock:
-            self._unknown[event.user_id, event.event_id] = event
+            self._unknown[key_of(event)] = event
 
     def note(self, what: str, count: int = 1) -> None:
         """Count something for the summary."""
@@ -71,4 +71,4 @@ class Ledger:
         earliest, before = to_microseconds(event.event_time), to_microseconds(claimed + STEP)
         if found[:3] == fact_of(event)[:3] and earliest <= found[3] < before:
             time = event.event_time + timedelta(microseconds=found[3] - earliest)
-            self.oracle.events[event.user_id, event.event_id] = event.model_copy(update={"event_time": time})
+            self.oracle.events[key_of(event)] = event.model_copy(update={"event_time": time})

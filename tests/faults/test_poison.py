@@ -12,7 +12,7 @@ from services.contracts.events import Event
 from tests.faults.changed_consumer import Change
 from tests.faults.oracle import differences, stored_events, stored_quarantine
 from tests.faults.scrape import metric
-from tests.faults.world import World
+from tests.faults.world import PARTITIONS, World
 from tests.support import raw_headers
 from tests.support.ports import free_port
 from tests.support.processes import wait_until
@@ -104,7 +104,10 @@ def test_12_any_headers(world: World, headers: list[tuple[bytes, bytes | None]])
 
 
 def test_12_nothing_but_poison(world: World, report: Callable[..., None]) -> None:
-    """A producer gone wrong: the consumer stops, again and again, until somebody decides; what waits is not lost."""
+    """A producer gone wrong: the consumer stops, again and again, until somebody decides; what waits is not lost.
+
+    `set-aside` then takes the stretch that tripped it, and not the next one.
+    """
     consumer = world.consumer()
     world.produce(300)
     world.wait_drained()
@@ -123,12 +126,33 @@ def test_12_nothing_but_poison(world: World, report: Callable[..., None]) -> Non
     assert world.missing() == 0
     assert "stopped by the quarantine's breaker" in consumer.log_tail()
 
-    world.consumer(consumer_breaker_ratio=1, consumer_breaker_consecutive=0)
-    world.wait_drained()
+    world.produce(2_000)
+    second = [poison(world) for _ in range(1_200)]
+    for value in second:
+        world.send_soon_bad(value, key=str(world.rng.randint(1, 50)))
+    world.flush()
+    world.produce(100)
+    before = quarantined(world)
+    assert world.consumer("set-aside", "--dry-run", name="dry-run").wait_ended(60) == 0
+    assert quarantined(world) == before
+    command = world.consumer("set-aside", name="set-aside")
+    assert command.wait_ended(60) == 0, command.log_tail()
+    assert quarantined(world) == len(flood), "what nobody has looked at was set aside as well"
+    assert world.missing() == 0
+    trips = 2
+    consumer.start()
+    while wait_until(lambda: not consumer.is_running or world.lag() == 0, 60, "it ends") and not consumer.is_running:
+        trips += 1  # once for each partition at most, when one after the other comes to its second stretch
+        assert trips <= 2 + PARTITIONS
+        assert consumer.wait_ended() == EXIT_BREAKER
+        assert world.consumer("set-aside", name=f"set-aside-{trips}").wait_ended(60) == 0
+        consumer.start()
+    assert trips > 2, "the breaker counts behind the first stretch"
     report(
-        events=world.oracle.acknowledged, breaker_trips=2, set_aside_before_trip=set_aside, quarantined=len(flood)
+        events=world.oracle.acknowledged, breaker_trips=trips, set_aside_before_trip=set_aside,
+        quarantined=len(flood) + len(second),
     )  # fmt: skip
-    assert quarantined(world) == len(flood)
+    assert quarantined(world) == len(flood) + len(second)
     world.assert_equal()
 
 

@@ -8,6 +8,7 @@ from services.common import kafka as kafka_admin
 from services.consumer.__main__ import EXIT_GAP
 from services.contracts.events import Event
 from services.contracts.tables import ABSENT_OFFSETS, EVENTS
+from tests.faults.oracle import key_of
 from tests.faults.proxy import Act, ClickHouseProxy
 from tests.faults.world import World
 from tests.support.processes import ServiceProcess, wait_until
@@ -28,7 +29,7 @@ def accept_gap(world: World, lost: list[Event]) -> None:
     """What an operator does; only then may the oracle forget them."""
     assert world.consumer("bootstrap", "--accept-gap", name="accept-gap").wait_ended(30) == 0
     for event in lost:
-        del world.oracle.events[event.user_id, event.event_id]
+        del world.oracle.events[key_of(event)]
     with world.client() as client:
         assert client.command(f"SELECT count() FROM {ABSENT_OFFSETS} WHERE reason = 'lost'") == len(lost)
 

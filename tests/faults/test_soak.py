@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from services.contracts.events import Action, Event
-from tests.faults.oracle import EventKey, Oracle, differences, fact_of
+from tests.faults.oracle import EventKey, Oracle, differences, fact_of, key_of
 from tests.faults.soak import Soak, native_clients_log_to, print_summary
 from tests.faults.soak_ledger import STEP, Ledger
 from tests.faults.soak_plan import Kind, plan
@@ -23,7 +23,7 @@ MICROSECOND = timedelta(microseconds=1)
 EVENT = Event.model_validate(
     {"event_id": UUID(int=1), "user_id": 1, "item_id": 1, "action": Action.LIKE, "event_time": NOON}
 )
-KEY: EventKey = (EVENT.user_id, EVENT.event_id)
+KEY: EventKey = key_of(EVENT)
 
 
 def test_soak(tmp_path: Path, seed: int, report: Callable[..., None]) -> None:

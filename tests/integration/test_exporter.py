@@ -28,11 +28,12 @@ from services.contracts.metrics import (
     INGEST_CONSUMER_LAG,
     INGEST_LAST_COMMITTED,
     INGEST_RETENTION_HEADROOM,
+    INGEST_UNKNOWN_FILMS,
     LISTS_LIKED,
     LISTS_SHOWN,
     NOVELTY,
 )
-from services.exporter import lists, models, stream, truth
+from services.exporter import lists, models, stream, truth, unknown
 from services.trainer.step_log import note_step
 from tests.support.pipeline import Pipeline, event
 from tests.support.ports import free_port
@@ -198,6 +199,29 @@ def test_novelty_is_the_mean_self_information_of_what_was_shown(pipeline: Pipeli
     insert_impressions(pipeline, shown[:1], offset=100)  # the same list, produced twice
     expected = (log2(4 / 4) * 2 + log2(4 / 1) + log2(4 / 1)) / 4
     assert lists.look(pipeline.connect(), films=3)[NOVELTY] == {(w,): pytest.approx(expected) for w in lists.WINDOWS}
+
+
+def test_signals_of_films_that_the_catalogue_does_not_have_are_counted(pipeline: Pipeline) -> None:
+    likes = [event(n).model_copy(update={"user_id": n + 1, "item_id": 10 + n % 3}) for n in range(9)]
+    insert_likes(pipeline, likes)
+    insert_likes(pipeline, likes, offset=100)  # the same events, produced twice
+    client = pipeline.connect()
+    assert unknown.look(client, {10, 11, 12}) == {INGEST_UNKNOWN_FILMS: {(): 0.0}}
+    assert unknown.look(client, {10, 99}) == {INGEST_UNKNOWN_FILMS: {(): 6.0}}
+    client.insert("erased_users", [[2]], column_names=["user_id"])
+    assert unknown.look(client, {10, 99}) == {INGEST_UNKNOWN_FILMS: {(): 5.0}}
+
+
+def test_a_topic_that_is_missing_hides_no_other(pipeline: Pipeline, database: str) -> None:
+    pipeline.make_topics()
+    pipeline.produce([event(n) for n in range(7)])
+    exporter = Exporter(pipeline, database, IMPRESSIONS_TOPIC="not-there")
+    try:
+        exporter.start()
+        wait_until(lambda: sum(exporter.values("ingest_consumer_lag_messages").values()) == 7, 30, "the other's lag")
+        assert exporter.values("dependency_up")[("kafka",)] == 1
+    finally:
+        exporter.process.close()
 
 
 def test_an_empty_stack_shows_no_lists_and_fails_nothing(pipeline: Pipeline) -> None:

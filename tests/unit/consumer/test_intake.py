@@ -212,6 +212,18 @@ def test_what_cannot_be_read_is_no_hole_and_stops_nothing(world: World, code: in
     assert world.holes == {}
 
 
+def test_nothing_is_taken_behind_an_end_or_of_another_partition(world: World) -> None:
+    world.intake._until = {("events", 0): 3}
+    world.polled(*range(6))
+    world.reached(6)
+    world.polled(0, 1, partition=1)
+    world.reached(2, partition=1)
+    world.intake.take_in()
+    assert world.stored() == {0: [0, 1, 2]}
+    assert world.holes == {}
+    assert world.last == {0: 2}
+
+
 def test_nothing_is_kept_of_a_partition_that_is_dropped(world: World) -> None:
     world.polled(*range(12))
     world.polled(0, partition=1)

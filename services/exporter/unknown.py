@@ -1,0 +1,22 @@
+"""How much of what is stored is about films that the catalogue does not have.
+
+The consumer takes such events: it cannot know the catalogue, which may be loaded later. They are counted here instead.
+"""
+
+from collections.abc import Collection
+
+from clickhouse_connect.driver.client import Client
+
+from services.contracts.metrics import INGEST_UNKNOWN_FILMS
+from services.contracts.tables import SIGNALS_VIEW
+from services.exporter.gauges import Samples
+
+
+def look(client: Client, catalogue: Collection[int]) -> Samples:
+    """Return the number of signals of other films than those of ``catalogue``.
+
+    Raises:
+        clickhouse_connect.driver.exceptions.Error: ClickHouse does not answer or refuses.
+    """
+    rows = client.query(f"SELECT item_id, count() FROM {SIGNALS_VIEW} GROUP BY item_id").result_rows  # noqa: S608
+    return {INGEST_UNKNOWN_FILMS: {(): float(sum(count for film, count in rows if film not in catalogue))}}
