@@ -23,6 +23,9 @@ EARLIEST_EVENT_TIME = datetime.fromisoformat("1970-01-02T00:00:00+00:00")
 """Older times are refused: a zero clock is a client's mistake, not a time."""
 MAX_CLOCK_AHEAD_SECONDS = 300
 """An event that is further ahead than this of the time at which it was taken in is refused."""
+CLOCK_SKEW_SECONDS = 30
+"""How much stricter the API is, by its own clock, than the topic, by the broker's: what the API has answered with 202
+must not be refused there because the two clocks differ, or because time passed on the way."""
 _MAX_AHEAD = timedelta(seconds=MAX_CLOCK_AHEAD_SECONDS)
 TOO_FAR_AHEAD = f"is more than {MAX_CLOCK_AHEAD_SECONDS} s ahead of the time at which it was taken in"
 _TAKEN_AT = "taken_at"
@@ -138,7 +141,7 @@ class EventIn(_EventFields):
     event_time: AwareDatetime | None = Field(
         default=None,
         description="When it happened, with a time zone; kept as it is, so that a late or repeated event never"
-        " overtakes a newer one. At most five minutes ahead of the service's clock. Left out, it is the service's own"
+        " overtakes a newer one. At most four and a half minutes ahead of the service's clock. Left out, it is the service's own"
         " time, after everything that the viewer did before.",
     )
 

@@ -214,3 +214,11 @@ def test_an_unexpected_error_is_a_500_without_its_details(replica: Replica, monk
     answer = replica.client.get("/v1/users/7/recommendations")
     assert_problem(answer, 500)
     assert "secret" not in answer.text
+
+
+def test_what_is_taken_is_not_too_far_ahead_for_the_topic_either(replica: Replica) -> None:
+    """The topic allows five minutes by the broker's clock; the API keeps a distance from that."""
+    for seconds, status in ((240, 202), (290, 422)):
+        ahead = datetime.now(timezone.utc) + timedelta(seconds=seconds)
+        answer = replica.client.post("/v1/events", json=LIKE | {"event_time": ahead.isoformat()})
+        assert answer.status_code == status, answer.text

@@ -1,13 +1,13 @@
 """POST /v1/events: the one way in for feedback. All of a request's events are published, or none."""
 
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request, status
 
 from services.common import tracing
-from services.contracts.events import TOO_FAR_AHEAD, EventIn, is_too_far_ahead
+from services.contracts.events import CLOCK_SKEW_SECONDS, MAX_CLOCK_AHEAD_SECONDS, EventIn, is_too_far_ahead
 from services.contracts.rest import (
     EventAccepted,
     EventsAccepted,
@@ -27,6 +27,8 @@ from services.inference.tracing import kafka_headers
 
 router = APIRouter(prefix="/v1/events", tags=["feedback"], route_class=StrictRoute)
 _RETRY_AFTER_SECONDS = 2
+_CLOCK_SKEW = timedelta(seconds=CLOCK_SKEW_SECONDS)
+_AHEAD = f"is more than {MAX_CLOCK_AHEAD_SECONDS - CLOCK_SKEW_SECONDS} s ahead of the service's clock"
 
 
 class UnconfirmedError(ProblemError):
@@ -102,8 +104,8 @@ async def _check(services: Services, events: Sequence[EventIn], prefix: str) -> 
         refuse_erased(services, event.user_id, f"{where}user_id")
         if event.item_id in unknown:
             errors.append(FieldError(field=f"{where}item_id", message=f"there is no film {event.item_id}"))
-        if event.event_time is not None and is_too_far_ahead(event.event_time, now):
-            errors.append(FieldError(field=f"{where}event_time", message=TOO_FAR_AHEAD))
+        if event.event_time is not None and is_too_far_ahead(event.event_time, now - _CLOCK_SKEW):
+            errors.append(FieldError(field=f"{where}event_time", message=_AHEAD))
         if event.event_id is not None and first_with_id.setdefault(event.event_id, index) != index:
             message = f"is that of events.{first_with_id[event.event_id]} too"
             errors.append(FieldError(field=f"{where}event_id", message=message))
