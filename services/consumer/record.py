@@ -26,9 +26,12 @@ class KafkaMessage(Protocol):
     def headers(self) -> Headers | None: ...  # noqa: D102
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Record:
-    """One record; ``time_ms`` is Kafka's record time (UTC), the same on every redelivery."""
+    """One record, never changed; ``time_ms`` is Kafka's record time (UTC), the same on every redelivery.
+
+    Not frozen: making one would take more than twice as long, and one is made per event.
+    """
 
     topic: str
     partition: int
