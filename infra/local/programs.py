@@ -150,7 +150,9 @@ def _prometheus(settings: StackSettings, path: str) -> Program | None:
     return Program(
         "prometheus",
         (binary, f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}",
-         "--storage.tsdb.retention.time=15d", "--storage.tsdb.retention.size=1GB", f"--web.listen-address={address}"),
+         "--storage.tsdb.retention.time=15d", "--storage.tsdb.retention.size=1GB", f"--web.listen-address={address}",
+         # No page of another origin reads it; by default any may.
+         f"--web.cors.origin=http://{address}"),
         f"http://{address}",
         {"PROMETHEUS_PORT": settings.prometheus_port},
         stop_seconds=30,

@@ -24,15 +24,15 @@ def secrets_of(settings: StackSettings) -> dict[str, dict[str, str]]:
         # It erases in ClickHouse.
         "inference": {
             "CLICKHOUSE_URL": settings.clickhouse,
-            "POSTGRES_DSN": settings.postgres,
+            "POSTGRES_DSN": settings.postgres_of("inference"),
             "ADMIN_API_KEY": admin_key,
         },
         "consumer": {"CLICKHOUSE_URL": settings.clickhouse},
-        "exporter": {"CLICKHOUSE_URL": settings.clickhouse_reader, "POSTGRES_DSN": settings.postgres},
+        "exporter": {"CLICKHOUSE_URL": settings.clickhouse_reader, "POSTGRES_DSN": settings.postgres_of("exporter")},
         # The trainer runs in it.
         "airflow": {
             "CLICKHOUSE_URL": settings.clickhouse,
-            "POSTGRES_DSN": settings.postgres,
+            "POSTGRES_DSN": settings.postgres_of("trainer"),
             "ADMIN_API_KEY": admin_key,
         },
     }

@@ -7,6 +7,8 @@ from urllib.parse import quote
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from infra.local.postgres.roles import password_of
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -88,8 +90,7 @@ class StackSettings(BaseSettings):
     @property
     def own_postgres(self) -> str:
         """The DSN of the stack's own PostgreSQL, with its password."""
-        password = quote(self.postgres_password.get_secret_value(), safe="")
-        return f"postgresql://movierecs:{password}@127.0.0.1:{self.postgres_port}/movierecs"
+        return self._postgres("movierecs", self.postgres_password.get_secret_value())
 
     @property
     def kafka(self) -> str:
@@ -108,8 +109,16 @@ class StackSettings(BaseSettings):
 
     @property
     def postgres(self) -> str:
-        """The PostgreSQL that every service uses."""
+        """The PostgreSQL of migrations and of people: with all rights in the stack's own."""
         return self.postgres_dsn.get_secret_value() or self.own_postgres
+
+    def postgres_of(self, role: str) -> str:
+        """The PostgreSQL of a program, in the stack's own as the role (one of `infra.local.postgres.roles`)."""
+        password = password_of(role, self.postgres_password.get_secret_value())
+        return self.postgres_dsn.get_secret_value() or self._postgres(role, password)
+
+    def _postgres(self, role: str, password: str) -> str:
+        return f"postgresql://{role}:{quote(password, safe='')}@127.0.0.1:{self.postgres_port}/movierecs"
 
     def _clickhouse(self, user: str, password: SecretStr) -> str:
         quoted = quote(password.get_secret_value(), safe="")

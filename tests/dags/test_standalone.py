@@ -29,7 +29,8 @@ def settings(airflow_python: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     (state / "airflow" / "passwords.json").write_text(json.dumps({"admin": PASSWORD}))
     return StackSettings(
         _env_file=None, root=PROJECT, local_dir=state, airflow_venv=airflow_python.parent.parent,
-        airflow_port=free_port(), postgres_password=SecretStr("unused"), admin_api_key=SecretStr("a-key-for-others"),
+        airflow_port=free_port(), postgres_password=SecretStr("unused"), clickhouse_password=SecretStr("unused"),
+        clickhouse_reader_password=SecretStr("unused"), admin_api_key=SecretStr("a-key-for-others"),
         airflow_admin_password=SecretStr(PASSWORD),
     )  # fmt: skip
 

@@ -16,11 +16,13 @@ import psycopg
 import pytest
 import yaml
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from psycopg import errors
 from pydantic import SecretStr
 
 from infra.local.environment import service_environment
 from infra.local.kafka.jars import jars_folder
 from infra.local.leftovers import stack_processes
+from infra.local.postgres.roles import ROLES
 from infra.local.readiness import http_body, kafka_answers, postgres_answers
 from infra.local.secret_values import secret_names
 from infra.local.settings import StackSettings
@@ -211,6 +213,50 @@ def test_an_ordinary_user_runs_postgres_as_itself() -> None:
     finally:
         server.close()
         shutil.rmtree(folder)
+
+
+def test_the_services_roles_read_and_write_rows_and_change_nothing_else(postgres: PostgresServer) -> None:
+    with psycopg.connect(postgres.dsn(), autocommit=True) as owner:
+        owner.execute("CREATE TABLE films (id int GENERATED ALWAYS AS IDENTITY, n bigserial, title text)")
+    for role in ROLES:
+        with psycopg.connect(postgres.dsn_of(role), autocommit=True) as connection:
+            rights = "SELECT rolsuper OR rolcreaterole OR rolcreatedb FROM pg_roles WHERE rolname = current_user"
+            assert connection.execute(rights).fetchone() == (False,)
+            assert connection.execute("SELECT count(*) >= 0 FROM films").fetchone() == (True,)
+            for forbidden in (
+                "CREATE TABLE mine (x int)",
+                "DROP TABLE films",
+                "TRUNCATE films",
+                "COPY films (title) FROM '/etc/passwd'",
+                "COPY films TO PROGRAM 'cat'",
+                "SELECT pg_read_file('/etc/passwd')",
+                "SELECT passwd FROM pg_shadow",
+                "ALTER ROLE movierecs PASSWORD 'x'",
+                "SET ROLE movierecs",
+            ):
+                with pytest.raises((errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction)):
+                    connection.execute(forbidden.encode())
+            (limit,) = connection.execute("SELECT current_setting('statement_timeout')").fetchone() or ("",)
+            assert limit == ("0" if role == "trainer" else "10s")
+            if role == "exporter":
+                for setting in ("on", "off"):
+                    connection.execute(f"SET default_transaction_read_only = {setting}".encode())
+                    with pytest.raises((errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction)):
+                        connection.execute("INSERT INTO films (title) VALUES ('x')")
+            else:
+                connection.execute("INSERT INTO films (title) VALUES ('x')")
+    with psycopg.connect(postgres.dsn(), autocommit=True) as owner:
+        owner.execute("DROP TABLE films")
+
+
+def test_a_cluster_of_before_there_were_roles_gains_them_at_its_next_start(own_postgres: PostgresServer) -> None:
+    with psycopg.connect(own_postgres.dsn(), autocommit=True) as owner:
+        for role in ROLES:
+            owner.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
+    assert own_postgres.stop() == 0
+    own_postgres.start()
+    for role in ROLES:
+        assert postgres_answers(own_postgres.dsn_of(role))
 
 
 MakeStack = Callable[..., Stack]

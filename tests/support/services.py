@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
+from infra.local.postgres.roles import password_of
 from infra.local.readiness import http_body, kafka_answers, postgres_answers
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, ServiceProcess
@@ -154,6 +155,10 @@ class PostgresServer(Server):
 
     def answers(self) -> bool:
         return postgres_answers(self.dsn())
+
+    def dsn_of(self, role: str) -> str:
+        """The DSN of one of the services' roles, which have rights in the database `movierecs` alone."""
+        return f"postgresql://{role}:{password_of(role, self.password)}@127.0.0.1:{self.port}/movierecs"
 
     def dsn(self, database: str = "movierecs") -> str:
         """The DSN as POSTGRES_DSN wants it."""

@@ -17,6 +17,8 @@ def _settings() -> StackSettings:
     return StackSettings(
         _env_file=None,
         postgres_password="x",
+        clickhouse_password="x",
+        clickhouse_reader_password="x",
         admin_api_key="x",
         airflow_admin_password="x",
         prometheus_interval_seconds=3,

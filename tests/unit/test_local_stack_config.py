@@ -193,6 +193,8 @@ def test_each_program_gets_the_secrets_it_needs_and_nothing_else_carries_one(tmp
         "airflow": {"CLICKHOUSE_URL", "POSTGRES_DSN", "ADMIN_API_KEY"},
     }
     assert every["exporter"].secrets["CLICKHOUSE_URL"].startswith("http://reader:")
+    for program, role in {"inference": "inference", "exporter": "exporter", "airflow": "trainer"}.items():
+        assert every[program].secrets["POSTGRES_DSN"].startswith(f"postgresql://{role}:")
 
 
 def test_a_program_starts_with_its_secrets_whatever_their_characters(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`python -m infra.local.postgres --data DIR --port P`: one PostgreSQL server in the foreground.
 
-The role and the database are `movierecs`; POSTGRES_PASSWORD must hold the role's password.
+The role and the database are `movierecs`; POSTGRES_PASSWORD must hold the role's password. The services' own roles
+(`roles.py`) have passwords that follow from it.
 """
 
 import argparse
@@ -27,7 +28,7 @@ def main() -> int:
         cluster = Cluster(data, choose([data, BIN / "postgres"]))
         cluster.create_if_missing()
         cluster.clear_leftovers()
-        cluster.set_password(password)
+        cluster.set_passwords(password)
     except (UnreachableFolderError, AlreadyRunningError, ClusterError) as error:
         print(f"postgres: {error}", file=sys.stderr)
         return 1

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from infra.local.postgres.roles import statements
 from infra.local.postgres.system_user import SystemUser
 
 ROLE = "movierecs"
@@ -56,19 +57,20 @@ class Cluster:
             self._run(
                 "initdb", "-D", str(scratch), "-U", ROLE, "--encoding=UTF8", "--locale-provider=builtin",
                 "--builtin-locale=C.UTF-8", "--locale=C", "--auth=scram-sha-256", "--no-sync", "--no-instructions",
-                # initdb insists on a password when it sets up scram; set_password replaces it before any start.
+                # initdb insists on a password when it sets up scram; set_passwords replaces it before any start.
                 f"--pwfile={self._random_password_file(scratch.parent)}",
             )  # fmt: skip
-            self._single_user(scratch, f"CREATE DATABASE {DATABASE} OWNER {ROLE}")
+            self._single_user(scratch, "postgres", f"CREATE DATABASE {DATABASE} OWNER {ROLE}")
             os.rename(scratch, self.data)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
             (scratch.parent / _PASSWORD_FILE).unlink(missing_ok=True)
 
-    def set_password(self, password: str) -> None:
-        """Make `password` the role's, whatever it was: a regenerated `.env` must not lock anyone out of old data."""
+    def set_passwords(self, password: str) -> None:
+        """Make `password` that of the role `movierecs`, whatever it was, and ensure the services' roles: neither a
+        regenerated `.env` nor a cluster of an earlier version must lock anyone out of old data."""
         quoted = password.replace("'", "''")
-        self._single_user(self.data, f"ALTER ROLE {ROLE} PASSWORD '{quoted}'")
+        self._single_user(self.data, DATABASE, f"ALTER ROLE {ROLE} PASSWORD '{quoted}'", *statements(password, ROLE))
 
     def clear_leftovers(self, timeout: float = 10) -> None:
         """After a SIGKILL: wait for orphaned backends to end and remove a lock file that names a dead server.
@@ -106,8 +108,9 @@ class Cluster:
                 found.append(process.info["pid"])
         return found
 
-    def _single_user(self, data: Path, statement: str) -> None:
-        self._run("postgres", "--single", "-D", str(data), "-j", "postgres", stdin=f"{statement};\n\n")
+    def _single_user(self, data: Path, database: str, *commands: str) -> None:
+        text = "".join(f"{command};\n\n" for command in commands)
+        self._run("postgres", "--single", "-D", str(data), "-j", database, stdin=text)
 
     def _run(self, program: str, *args: str, stdin: str = "") -> None:
         argv = [*self.user.prefix, str(BIN / program), *args]
