@@ -48,8 +48,9 @@ logs: setup ## follow a program's log: make logs S=consumer
 	.venv/bin/python -m infra.local logs $(S)
 
 clean: ## stop the stack and delete its state and both environments
-	@if [ -x .venv/bin/python ] && [ -d .local ]; then .venv/bin/python -m infra.local down; fi
-	rm -rf .local .venv .venv-airflow .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@if [ -x .venv/bin/python ]; then .venv/bin/python -m infra.local clean; \
+	elif [ -d .local ]; then echo 'without .venv the stack cannot be stopped: .local stays' >&2; fi
+	rm -rf .venv .venv-airflow .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 lint: setup ## ruff and mypy
 	.venv/bin/ruff check .

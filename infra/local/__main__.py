@@ -1,4 +1,4 @@
-"""`python -m infra.local up | down | status | logs NAME | env`: the local stack, without Docker."""
+"""`python -m infra.local up | down | clean | status | logs NAME | env`: the local stack, without Docker."""
 
 import argparse
 import os
@@ -45,6 +45,10 @@ def _run(args: argparse.Namespace, stack: Stack) -> int:
             for process in killed:
                 print(f"stack: {process} did not end by itself and was killed", file=sys.stderr)
             print(f"stack: down in {time.monotonic() - start:.1f} s, no process is left")
+        case "clean":
+            kept = stack.clean()
+            for name in kept:
+                print(f"stack: {stack.state / name} is none of the stack's and stays", file=sys.stderr)
         case "status":
             text, all_up = status_table(stack)
             print(text)
@@ -68,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--only", default="", metavar="NAME,…", help="these programs instead of all")
     up.add_argument("--timeout", type=float, default=240, metavar="SECONDS", help="default: %(default).0f")
     commands.add_parser("down", help="stop everything; data stay in the state folder")
+    commands.add_parser("clean", help="stop everything and delete the state folder, and what is not ours never")
     commands.add_parser("status", help="a table of the programs; exits 1 unless all of them run")
     logs = commands.add_parser("logs", help="show and follow the log of one program")
     logs.add_argument("name")

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -23,6 +24,12 @@ from infra.local.prometheus import configuration_text
 from infra.local.settings import StackSettings
 from infra.local.supervisor import ProgramRefusedError, Supervisor, config_text, secrets_file
 from infra.local.tools import with_tools
+
+STATE = (
+    "airflow", "clickhouse", "data", "kafka", "landing", "logs", "models", "postgres", "prometheus", "runs", "secrets",
+    "tools", "stack.digest", "stack.lock", "supervisor.sock", "supervisord.conf", "supervisord.pid",
+)  # fmt: skip
+"""Everything that the stack, and `make test` beside it, makes in the state folder."""
 
 
 class StackError(RuntimeError):
@@ -85,6 +92,28 @@ class Stack:
             killed = kill_remaining(found.values(), grace_seconds=5)
             self._digest_file.unlink(missing_ok=True)
             return killed
+
+    def clean(self) -> list[str]:
+        """Stop everything and delete what the stack keeps in its state folder; returns the names of what is not its.
+
+        Raises StackError, having touched nothing, for a folder in which no stack ever ran.
+        """
+        if not self.state.is_dir():
+            return []
+        default = self.settings.root / StackSettings.model_fields["local_dir"].default
+        if self.state != default.resolve() and not (self.state / "supervisord.conf").is_file():
+            raise StackError(f"LOCAL_DIR: {self.state} is not the state folder of a stack; nothing was deleted")
+        self.down()
+        for name in STATE:
+            entry = self.state / name
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink(missing_ok=True)
+        kept = sorted(entry.name for entry in self.state.iterdir())
+        if not kept:
+            self.state.rmdir()
+        return kept
 
     def _selected(self, only: Iterable[str]) -> list[Program]:
         names = list(only) or list(self.programs)

@@ -397,6 +397,29 @@ def test_running_programs_carry_no_secret_but_those_that_they_were_given(make_st
         assert not leaked, f"{name} carries {leaked}"
 
 
+def test_clean_deletes_the_stacks_state_and_never_anything_else(make_stack: MakeStack, tmp_path: Path) -> None:
+    stack = make_stack(local_dir=tmp_path / "with blanks")
+    stack.up(["clickhouse"])
+    precious = stack.state / "thesis.txt"
+    precious.write_text("mine")
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "models").mkdir(parents=True)
+    (stack.state / "landing").symlink_to(elsewhere)
+
+    assert stack.clean() == ["thesis.txt"]
+
+    assert [entry.name for entry in stack.state.iterdir()] == ["thesis.txt"]
+    assert (elsewhere / "models").is_dir()
+    assert stack_processes(stack.state) == []
+    precious.unlink()
+    with pytest.raises(StackError, match="with blanks is not the state folder of a stack; nothing was deleted"):
+        stack.clean()
+    for folder in (elsewhere, ROOT):
+        with pytest.raises(StackError, match="is not the state folder of a stack"):
+            make_stack(local_dir=folder).clean()
+    assert (elsewhere / "models").is_dir()
+
+
 def test_a_name_that_is_no_program_is_refused(make_stack: MakeStack) -> None:
     with pytest.raises(StackError, match="no such program: postgers"):
         make_stack().up(["postgers"])
