@@ -90,6 +90,7 @@ def containers(
         {
             r"^kafka:9092$": own_kafka.bootstrap,
             r"^http://movierecs:.*@clickhouse:8123/default$": own_clickhouse.url(),
+            r"^http://reader:.*@clickhouse:8123/default$": own_clickhouse.reader_url,
             r"^postgresql://movierecs:.*@postgres:5432/movierecs$": own_postgres.dsn(),
             r"^/models$": str(models),
             r"^/runs$": str(runs),
