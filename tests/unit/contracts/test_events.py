@@ -87,6 +87,8 @@ NOW = datetime(2026, 11, 21, 3, tzinfo=timezone.utc)
         ({"action": "rate", "value": "4"}, "value"),
         ({"action": "rate", "value": True}, "value"),
         ({"event_time": 1_700_000_000}, "event_time"),
+        ({"event_time": "1700000000"}, "event_time"),
+        ({"event_time": "-1700000000.5"}, "event_time"),
         ({"event_time": "1970-01-01T00:00:00Z"}, "event_time"),
         ({"event_time": "2026-11-21T03:05:00.000001Z"}, "event_time"),
         ({"user_id": PROBE_USER}, "source"),
@@ -113,3 +115,37 @@ def test_json_is_taken_strictly_at_every_door(change: dict[str, object], named: 
 def test_json_at_the_bounds_is_taken(change: dict[str, object]) -> None:
     event = from_json(Event, json.dumps(COMPLETE | change).encode(), NOW)
     assert from_json(Event, event.model_dump_json().encode(), NOW) == event
+
+
+@pytest.mark.parametrize("again", ['"user_id": 42', '"user_id" : 43', '"user_id"\n:\t43', r'"user\u005fid": 43'])
+def test_json_that_gives_a_field_twice_is_refused(again: str) -> None:
+    value = json.dumps(COMPLETE)
+    assert from_json(Event, value.encode(), NOW).user_id == COMPLETE["user_id"]
+    with pytest.raises(ValidationError, match="is given twice"):
+        from_json(Event, f"{value[:-1]}, {again}}}".encode(), NOW)
+
+
+@pytest.mark.parametrize(
+    ("time", "good"),
+    [
+        ("2026-11-21T03:00:00Z", True),
+        ("2026-11-21t03:00:00.5z", True),
+        ("2026-11-21 04:00:00.1234567+01:00", True),
+        ("1700000000", False),
+        ("1700000000.5", False),
+        ("2026-11-21T03:00:00", False),
+        ("2026-11-21", False),
+        ("", False),
+    ],
+)
+def test_a_time_is_text_with_a_zone_for_the_api_and_for_the_topic(time: str, good: bool) -> None:
+    for kind in (Event, EventIn):
+        value = json.dumps(COMPLETE | {"event_time": time}).encode()
+        if good:
+            assert from_json(kind, value, NOW).model_dump()["event_time"] == pytest.approx(
+                NOW, abs=timedelta(seconds=1)
+            )
+        else:
+            with pytest.raises(ValidationError) as refused:
+                from_json(kind, value, NOW)
+            assert [error["loc"] for error in refused.value.errors()] == [("event_time",)]

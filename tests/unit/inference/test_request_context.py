@@ -48,7 +48,8 @@ def text() -> Iterator[io.StringIO]:
     made = io.StringIO()
     handler = logging.StreamHandler(made)
     handler.setFormatter(JsonFormatter("inference"))
-    before, request_context.log.level = request_context.log.level, logging.INFO
+    before = request_context.log.level
+    request_context.log.setLevel(logging.INFO)
     request_context.log.addHandler(handler)
     yield made
     request_context.log.removeHandler(handler)
