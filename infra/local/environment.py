@@ -62,8 +62,6 @@ def airflow_environment(settings: StackSettings, path: str, *, statsd: bool) -> 
     return {
         # standalone starts its parts as plain `airflow …`.
         "PATH": f"{settings.airflow_bin}{os.pathsep}{path}",
-        # Not for the DAG, nor for the trainer that it starts.
-        "ADMIN_API_KEY": "",
         # Beside the project's root the folder of `airflow_local_settings`, which Airflow imports by that name.
         "PYTHONPATH": os.pathsep.join([str(settings.root), str(settings.root / "infra" / "airflow")]),
         "AIRFLOW_HOME": str(settings.state / "airflow"),

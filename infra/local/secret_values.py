@@ -14,7 +14,6 @@ def secret_names() -> frozenset[str]:
 
 def secrets_of(settings: StackSettings) -> dict[str, dict[str, str]]:
     """The secrets of each program that has any, by program and variable."""
-    admin_key = settings.admin_api_key.get_secret_value()
     return {
         "clickhouse": {
             "CLICKHOUSE_PASSWORD": settings.clickhouse_password.get_secret_value(),
@@ -25,14 +24,10 @@ def secrets_of(settings: StackSettings) -> dict[str, dict[str, str]]:
         "inference": {
             "CLICKHOUSE_URL": settings.clickhouse,
             "POSTGRES_DSN": settings.postgres_of("inference"),
-            "ADMIN_API_KEY": admin_key,
+            "ADMIN_API_KEY": settings.admin_api_key.get_secret_value(),
         },
         "consumer": {"CLICKHOUSE_URL": settings.clickhouse},
         "exporter": {"CLICKHOUSE_URL": settings.clickhouse_reader, "POSTGRES_DSN": settings.postgres_of("exporter")},
         # The trainer runs in it.
-        "airflow": {
-            "CLICKHOUSE_URL": settings.clickhouse,
-            "POSTGRES_DSN": settings.postgres_of("trainer"),
-            "ADMIN_API_KEY": admin_key,
-        },
+        "airflow": {"CLICKHOUSE_URL": settings.clickhouse, "POSTGRES_DSN": settings.postgres_of("trainer")},
     }

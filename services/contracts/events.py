@@ -12,7 +12,7 @@ import json
 import re
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Literal, LiteralString, TypeVar
+from typing import Annotated, Any, LiteralString, TypeVar
 from uuid import UUID
 
 from pydantic import (
@@ -29,7 +29,8 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from services.contracts.ids import PROBE_SOURCE, PROBE_USER, ItemIdField, UserIdField
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION = 1
+SchemaVersion = Annotated[int, Strict(), Field(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)]
 MAX_EVENTS_PER_REQUEST = 1_000
 EARLIEST_EVENT_TIME = datetime.fromisoformat("1970-01-02T00:00:00+00:00")
 """Older times are refused: a zero clock is a client's mistake, not a time."""
@@ -200,4 +201,4 @@ class Event(_EventFields):
 
     event_id: UUID
     event_time: AwareDatetime
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: SchemaVersion = SCHEMA_VERSION

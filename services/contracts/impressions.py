@@ -1,12 +1,12 @@
 """The impression: one list of films that was served to a viewer."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from services.contracts.events import plausible_time
+from services.contracts.events import SCHEMA_VERSION, SchemaVersion, plausible_time
 from services.contracts.ids import ItemIdField, UserIdField
 
 Label = Annotated[str, Field(max_length=200)]
@@ -25,7 +25,7 @@ class Impression(BaseModel):
     variant: Label
     model_version: Label
     served_at: AwareDatetime
-    schema_version: Literal[1] = 1
+    schema_version: SchemaVersion = SCHEMA_VERSION
 
     @field_validator("served_at")
     @classmethod

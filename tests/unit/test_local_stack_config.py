@@ -190,7 +190,7 @@ def test_each_program_gets_the_secrets_it_needs_and_nothing_else_carries_one(tmp
         "inference": {"CLICKHOUSE_URL", "POSTGRES_DSN", "ADMIN_API_KEY"},
         "consumer": {"CLICKHOUSE_URL"},
         "exporter": {"CLICKHOUSE_URL", "POSTGRES_DSN"},
-        "airflow": {"CLICKHOUSE_URL", "POSTGRES_DSN", "ADMIN_API_KEY"},
+        "airflow": {"CLICKHOUSE_URL", "POSTGRES_DSN"},
     }
     assert every["exporter"].secrets["CLICKHOUSE_URL"].startswith("http://reader:")
     for program, role in {"inference": "inference", "exporter": "exporter", "airflow": "trainer"}.items():

@@ -88,6 +88,8 @@ NOW = datetime(2026, 11, 21, 3, tzinfo=timezone.utc)
         ({"action": "rate", "value": True}, "value"),
         ({"event_time": 1_700_000_000}, "event_time"),
         ({"event_time": "1700000000"}, "event_time"),
+        ({"schema_version": True}, "schema_version"),
+        ({"schema_version": 1.0}, "schema_version"),
         ({"event_time": "-1700000000.5"}, "event_time"),
         ({"event_time": "1970-01-01T00:00:00Z"}, "event_time"),
         ({"event_time": "2026-11-21T03:05:00.000001Z"}, "event_time"),
