@@ -4,6 +4,7 @@ Streamlit runs the page when the first visitor comes; Prometheus must find the p
 """
 
 import contextlib
+import signal
 import sys
 from pathlib import Path
 
@@ -20,7 +21,10 @@ def main() -> None:
         settings = UiSettings()
         logs.configure(settings.log_level)
         metrics.serve(settings.metrics_host, settings.ui_metrics_port, settings.host_names)
-    sys.argv = ["streamlit", "run", str(Path(__file__).with_name("app.py")), *sys.argv[1:]]
+    # The server ends in order and then raises the signal once more: to have been asked to end is no failure.
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending, lambda *_: sys.exit(0))
+    sys.argv = ["streamlit", "run", str(Path(__file__).with_name("page_server.py")), *sys.argv[1:]]
     cli.main(prog_name="streamlit")
 
 

@@ -13,9 +13,10 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import REGISTRY, make_wsgi_app
 
+from ui.doors import is_ours
+
 MAX_CONNECTIONS = 8
 MAX_SECONDS = 5.0
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -85,9 +86,7 @@ def refusal(environ: dict[str, Any], names: frozenset[str]) -> str | None:
     A page in a browser cannot choose these headers: `Host` gives away a name that was pointed at our address, the
     others that the page is foreign.
     """
-    name = environ.get("HTTP_HOST", "").lower()
-    bare = name if name.endswith("]") else name.rsplit(":", 1)[0]
-    if bare not in _LOOPBACK | names | {environ["movierecs.reached"]}:
+    if not is_ours(environ.get("HTTP_HOST", ""), environ["movierecs.reached"], names):
         return "421 Misdirected Request"
     if "HTTP_ORIGIN" in environ or environ.get("HTTP_SEC_FETCH_SITE", "none") not in {"none", "same-origin"}:
         return "403 Forbidden"

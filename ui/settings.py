@@ -6,20 +6,25 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from services.contracts.rest import MAX_K
 
 
-class UiSettings(BaseSettings):
-    """Environment variables of the same names in upper case."""
+class DoorSettings(BaseSettings):
+    """By which names the demo may be asked; read alone, it does not need the other settings to be right."""
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
+
+    allowed_hosts: str = Field(default="", description="Our names in the header Host, comma-separated.")
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """The names given."""
+        return frozenset(name.strip().lower() for name in self.allowed_hosts.split(",") if name.strip())
+
+
+class UiSettings(DoorSettings):
+    """Environment variables of the same names in upper case."""
 
     inference_url: AnyHttpUrl = Field(description="Base address of the inference service.")
     ui_list_size: int = Field(default=24, ge=1, le=MAX_K, description="Films per list.")
     ui_timeout_seconds: float = Field(default=10, gt=0, le=120, description="How long to wait for an answer.")
     metrics_host: str = Field(default="127.0.0.1", description="The address of /metrics; 0.0.0.0: all.")
     ui_metrics_port: int = Field(default=9105, ge=0, le=65535, description="The port of /metrics; 0: off.")
-    allowed_hosts: str = Field(default="", description="Names by which /metrics may be asked, comma-separated.")
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
-
-    @property
-    def host_names(self) -> frozenset[str]:
-        """The names given."""
-        return frozenset(name.strip().lower() for name in self.allowed_hosts.split(",") if name.strip())

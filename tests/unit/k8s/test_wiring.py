@@ -207,5 +207,6 @@ def test_a_gateways_routes_lead_to_services_from_the_namespace_that_may_reach_th
             assert backend["port"] in {
                 port["port"] for port in cluster.one("Service", backend["name"])["spec"]["ports"]
             }
-    (name,) = cluster.one("HTTPRoute", "api")["spec"]["hostnames"]
-    assert name in cluster.environment(cluster.container("inference"))["ALLOWED_HOSTS"].split(",")
+    for route, program in (("api", "inference"), ("ui", "ui")):
+        (name,) = cluster.one("HTTPRoute", route)["spec"]["hostnames"]
+        assert name in cluster.environment(cluster.container(program))["ALLOWED_HOSTS"].split(",")
