@@ -8,6 +8,7 @@ from dotenv import dotenv_values
 
 from infra.local.secret_values import secret_names
 from infra.local.settings import StackSettings
+from services.common.postgres_roles import ROLES
 
 STACK_MARK = "MOVIERECS_STACK"
 """Set in every process of a stack to its state folder, so that `down` finds those that lost their supervisor."""
@@ -19,6 +20,8 @@ def service_environment(settings: StackSettings) -> dict[str, str]:
         "CLICKHOUSE_URL": settings.clickhouse,
         "POSTGRES_DSN": settings.postgres,
         "POSTGRES_PASSWORD": settings.postgres_password.get_secret_value(),
+        # Compose's: in the stack's own PostgreSQL the migrations leave the roles' passwords as they are.
+        **{f"{role.upper()}_POSTGRES_PASSWORD": "" for role in ROLES},
         "ADMIN_API_KEY": settings.admin_api_key.get_secret_value(),
         "AIRFLOW_ADMIN_USER": "admin",
         "AIRFLOW_ADMIN_PASSWORD": settings.airflow_admin_password.get_secret_value(),

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from infra.local.postgres.roles import password_of
+from infra.local.postgres.role_passwords import password_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -113,7 +113,7 @@ class StackSettings(BaseSettings):
         return self.postgres_dsn.get_secret_value() or self.own_postgres
 
     def postgres_of(self, role: str) -> str:
-        """The PostgreSQL of a program, in the stack's own as the role (one of `infra.local.postgres.roles`)."""
+        """The PostgreSQL of a program, in the stack's own as the role (one of `services.common.postgres_roles`)."""
         password = password_of(role, self.postgres_password.get_secret_value())
         return self.postgres_dsn.get_secret_value() or self._postgres(role, password)
 

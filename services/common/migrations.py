@@ -2,18 +2,20 @@
 
 A file ``0003_signals.sql`` is applied once, in order of its number, and never changes afterwards: its
 checksum is recorded and compared. ``python -m services.common.migrations`` waits for both databases
-and migrates them.
+and migrates them; then it makes PostgreSQL's roles for the services, those whose passwords it is given.
 """
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from clickhouse_connect.driver.client import Client
 from psycopg import Connection
+from pydantic import Field, SecretStr
 
-from services.common import clickhouse, postgres
+from services.common import clickhouse, postgres, postgres_roles
 from services.common.settings import ClickHouseSettings, LogSettings, PostgresSettings
 from services.common.telemetry import configure_logging
 from services.common.waiting import wait_for
@@ -45,7 +47,21 @@ class Migration:
 
 
 class Settings(ClickHouseSettings, PostgresSettings, LogSettings):
-    """What the migration command needs."""
+    """What the migration command needs, and the passwords of the roles that it is to make."""
+
+    inference_postgres_password: SecretStr | None = Field(default=None)
+    trainer_postgres_password: SecretStr | None = Field(default=None)
+    exporter_postgres_password: SecretStr | None = Field(default=None)
+
+    @property
+    def role_passwords(self) -> dict[str, str]:
+        """The passwords given, by role."""
+        given = {
+            "inference": self.inference_postgres_password,
+            "trainer": self.trainer_postgres_password,
+            "exporter": self.exporter_postgres_password,
+        }
+        return {role: password.get_secret_value() for role, password in given.items() if password}
 
 
 def read_migrations(directory: Path) -> list[Migration]:
@@ -106,6 +122,15 @@ def migrate_postgres(connection: Connection, migrations: list[Migration]) -> lis
     return [m.name for m in todo]
 
 
+def ensure_roles(connection: Connection, passwords: Mapping[str, str]) -> None:
+    """Make the services' roles that `passwords` names, or give them password and rights again; all of it or nothing."""
+    info = connection.info
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_ADVISORY_LOCK,))
+        for statement in postgres_roles.statements(passwords, owner=info.user, database=info.dbname):
+            connection.execute(statement.encode())
+
+
 def migrate_clickhouse(client: Client, migrations: list[Migration]) -> list[str]:
     """Apply what is pending; return the names applied.
 
@@ -136,6 +161,8 @@ def main() -> None:
     with wait_for("PostgreSQL", lambda: postgres.connect(settings.postgres_dsn)) as connection:
         done = migrate_postgres(connection, read_migrations(POSTGRES_MIGRATIONS))
         log.info("PostgreSQL is migrated", extra={"applied": done})
+        ensure_roles(connection, settings.role_passwords)
+        log.info("PostgreSQL has the roles", extra={"roles": sorted(settings.role_passwords)})
     client = wait_for("ClickHouse", lambda: clickhouse.connect(settings.clickhouse_url))
     done = migrate_clickhouse(client, read_migrations(CLICKHOUSE_MIGRATIONS))
     log.info("ClickHouse is migrated", extra={"applied": done})

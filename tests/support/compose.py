@@ -39,6 +39,11 @@ class Project:
         """Whether it runs to an end instead of for ever."""
         return str(self.services[service]["restart"]).startswith("on-failure")
 
+    def waits_for(self, service: str) -> set[str]:
+        """All that a service waits for, directly or not."""
+        direct = set(self.services[service].get("depends_on") or {})
+        return direct.union(*map(self.waits_for, direct))
+
     @property
     def one_shots(self) -> set[str]:
         """The names of all that do."""

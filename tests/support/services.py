@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from infra.local.postgres.roles import password_of
+from infra.local.postgres.role_passwords import password_of
 from infra.local.readiness import http_body, kafka_answers, postgres_answers
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, ServiceProcess

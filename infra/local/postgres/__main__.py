@@ -1,7 +1,7 @@
 """`python -m infra.local.postgres --data DIR --port P`: one PostgreSQL server in the foreground.
 
 The role and the database are `movierecs`; POSTGRES_PASSWORD must hold the role's password. The services' own roles
-(`roles.py`) have passwords that follow from it.
+have passwords that follow from it (`role_passwords.py`).
 """
 
 import argparse

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import psutil
 
-from infra.local.postgres.roles import statements
+from infra.local.postgres.role_passwords import passwords
 from infra.local.postgres.system_user import SystemUser
+from services.common.postgres_roles import literal, statements
 
 ROLE = "movierecs"
 DATABASE = "movierecs"
@@ -69,8 +70,8 @@ class Cluster:
     def set_passwords(self, password: str) -> None:
         """Make `password` that of the role `movierecs`, whatever it was, and ensure the services' roles: neither a
         regenerated `.env` nor a cluster of an earlier version must lock anyone out of old data."""
-        quoted = password.replace("'", "''")
-        self._single_user(self.data, DATABASE, f"ALTER ROLE {ROLE} PASSWORD '{quoted}'", *statements(password, ROLE))
+        own = f"ALTER ROLE {ROLE} PASSWORD {literal(password)}"
+        self._single_user(self.data, DATABASE, own, *statements(passwords(password), ROLE, DATABASE))
 
     def clear_leftovers(self, timeout: float = 10) -> None:
         """After a SIGKILL: wait for orphaned backends to end and remove a lock file that names a dead server.

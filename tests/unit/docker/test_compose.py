@@ -100,13 +100,7 @@ def test_a_service_that_runs_an_image_of_another_starts_after_it(project: Projec
     builder = {s["image"]: name for name, s in project.services.items() if "build" in s}
     for name, service in project.services.items():
         if service["image"] in builder and "build" not in service:
-            assert builder[service["image"]] in waits_for(project, name)
-
-
-def waits_for(project: Project, name: str) -> set[str]:
-    """All that a service waits for, directly or not."""
-    direct = set(project.services[name].get("depends_on") or {})
-    return direct.union(*(waits_for(project, other) for other in direct))
+            assert builder[service["image"]] in project.waits_for(name)
 
 
 def test_one_shots_are_waited_for_to_their_end_and_the_others_until_they_are_healthy(project: Project) -> None:

@@ -15,6 +15,8 @@ from pydantic_settings import BaseSettings
 
 from infra.local.dataset import DatasetSettings
 from infra.local.kafka.broker import Broker, server_properties
+from services.common.migrations import Settings as MigrationSettings
+from services.common.postgres_roles import ROLES
 from services.consumer.service import LAST_RESORT_SECONDS
 from services.consumer.settings import ConsumerSettings
 from tests.support.compose import PORTS, Project
@@ -36,8 +38,8 @@ SETTINGS = {
 """Where the settings of each container's program are."""
 ALSO = {
     "load": {name.upper() for name in DatasetSettings.model_fields},
-    # The DAG's own, and Airflow's.
-    "airflow-scheduler": {"INFERENCE_URL", "ADMIN_API_KEY"},
+    # The DAG's own.
+    "airflow-scheduler": {"INFERENCE_URL"},
 }
 TRACES = {"OTEL_EXPORTER_OTLP_ENDPOINT"}
 
@@ -74,6 +76,67 @@ def test_a_program_is_given_nothing_that_it_does_not_read(project: Project, serv
     known = {name.upper() for settings in classes(service) for name in settings.model_fields}
     given = {name for name in project.environment(service) if not name.startswith("AIRFLOW__")}
     assert given <= known | ALSO.get(service, set()) | TRACES
+
+
+CLICKHOUSE = "CLICKHOUSE_PASSWORD"
+AIRFLOW = {"AIRFLOW_FERNET_KEY", "AIRFLOW_SECRET_KEY", "AIRFLOW_JWT_SECRET", "AIRFLOW_POSTGRES_PASSWORD"}
+SECRETS = {
+    "clickhouse": {CLICKHOUSE, "CLICKHOUSE_READER_PASSWORD", "GRAFANA_CLICKHOUSE_PASSWORD"},
+    "postgres": {"POSTGRES_PASSWORD", "AIRFLOW_POSTGRES_PASSWORD"},
+    "migrations": {CLICKHOUSE, "POSTGRES_PASSWORD", *(f"{role.upper()}_POSTGRES_PASSWORD" for role in ROLES)},
+    "topics": {CLICKHOUSE},
+    "consumer": {CLICKHOUSE},
+    "load": {CLICKHOUSE, "TRAINER_POSTGRES_PASSWORD"},
+    "inference": {CLICKHOUSE, "INFERENCE_POSTGRES_PASSWORD", "ADMIN_API_KEY"},
+    "exporter": {"CLICKHOUSE_READER_PASSWORD", "EXPORTER_POSTGRES_PASSWORD"},
+    "airflow-init": AIRFLOW | {"AIRFLOW_ADMIN_PASSWORD"},
+    "airflow-api-server": AIRFLOW,
+    "airflow-dag-processor": AIRFLOW,
+    "airflow-triggerer": AIRFLOW,
+    # The trainer runs in it.
+    "airflow-scheduler": AIRFLOW | {CLICKHOUSE, "TRAINER_POSTGRES_PASSWORD"},
+    "grafana": {"GRAFANA_ADMIN_PASSWORD", "GRAFANA_CLICKHOUSE_PASSWORD"},
+}
+
+
+def test_a_container_has_the_secrets_that_it_needs_and_no_other(project: Project) -> None:
+    given = {
+        service: {
+            name
+            for name, secret in project.secrets.items()
+            if any(secret in value for value in project.environment(service).values())
+        }
+        for service in project.services
+    }
+    assert {service: names for service, names in given.items() if names} == SECRETS
+
+
+def test_nobody_but_the_migrations_works_as_the_owner_of_the_tables(project: Project) -> None:
+    owner = project.environment("postgres")["POSTGRES_USER"]
+    users = {
+        service: urlsplit(value).username
+        for service in project.services
+        for value in project.environment(service).values()
+        if value.startswith("postgresql") and urlsplit(value).path != "/airflow"
+    }
+    assert users == {
+        "migrations": owner,
+        "load": "trainer",
+        "airflow-scheduler": "trainer",
+        "inference": "inference",
+        "exporter": "exporter",
+    }
+    assert set(users.values()) - {owner} == set(ROLES)
+    for service in set(users) - {"migrations"}:
+        assert "migrations" in project.waits_for(service), f"{service} may start before its role is there"
+
+
+def test_the_migrations_make_every_role_with_the_password_that_its_service_uses(project: Project) -> None:
+    values = {name.lower(): value for name, value in project.environment("migrations").items()}
+    passwords = MigrationSettings.model_validate(values).role_passwords
+    assert set(passwords) == set(ROLES)
+    for service, role in {"load": "trainer", "inference": "inference", "exporter": "exporter"}.items():
+        assert urlsplit(project.environment(service)["POSTGRES_DSN"]).password == passwords[role]
 
 
 def test_the_variable_of_traces_is_one_that_the_services_read() -> None:

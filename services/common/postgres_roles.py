@@ -1,11 +1,10 @@
 """The roles that the services use: none is a superuser or may change the schema, each has a password of its own.
 
-The role `movierecs` stays the migrations' and a person's. Not PostgreSQL's own `pg_read_all_data`: who has it reads
+The tables' owner stays the migrations' and a person's. Not PostgreSQL's own `pg_read_all_data`: who has it reads
 `pg_shadow`, too.
 """
 
-import hashlib
-import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -27,22 +26,20 @@ ROLES = {
 }
 
 
-def password_of(role: str, secret: str) -> str:
-    """The password of `role`, which follows from `secret`, that of `movierecs`, and does not lead back to it."""
-    return hmac.new(secret.encode(), role.encode(), hashlib.sha256).hexdigest()
-
-
-def statements(secret: str, owner: str) -> list[str]:
-    """SQL for the database whose tables `owner` makes: it makes the roles, or gives those that are there their
-    password, rights and settings again. The rights hold for tables of later migrations, too."""
+def statements(passwords: Mapping[str, str], owner: str, database: str) -> list[str]:
+    """SQL for `database`, whose tables `owner` makes: it makes the roles that `passwords` names, or gives those that
+    are there their password, rights and settings again. The rights hold for tables of later migrations, too."""
     made = []
-    later = f"ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA public"
-    for name, role in ROLES.items():
+    later = f"ALTER DEFAULT PRIVILEGES FOR ROLE {identifier(owner)} IN SCHEMA public"
+    for name, password in passwords.items():
+        role = ROLES[name]
         exists = f"IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}') THEN CREATE ROLE {name}; END IF;"
         made += [
             f"DO $$ BEGIN {exists} END $$",
             f"ALTER ROLE {name} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
-            f" PASSWORD '{password_of(name, secret)}'",
+            f" PASSWORD {literal(password)}",
+            # Beside Airflow's database not everybody may connect (infra/postgres/init/airflow.sh).
+            f"GRANT CONNECT ON DATABASE {identifier(database)} TO {name}",
             f"GRANT {role.rows} ON ALL TABLES IN SCHEMA public TO {name}",
             f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {name}",
             f"{later} GRANT {role.rows} ON TABLES TO {name}",
@@ -50,3 +47,13 @@ def statements(secret: str, owner: str) -> list[str]:
             *(f"ALTER ROLE {name} SET {setting} = '{value}'" for setting, value in role.settings.items()),
         ]
     return made
+
+
+def literal(text: str) -> str:
+    """`text` as a string of SQL, whatever `standard_conforming_strings` says."""
+    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """`name` as a name of SQL."""
+    return '"' + name.replace('"', '""') + '"'
