@@ -28,7 +28,9 @@ def dashboard() -> Dashboard:
             line(last_audits()),
         ),
         section("It is there soon", line(lag(), freshness(), retention())),
-        section("What was set aside", line(quarantined(), quarantined_share()), line(latest_quarantined())),
+        section(
+            "What was set aside", line(quarantined(), quarantined_share(), unknown_films()), line(latest_quarantined())
+        ),
     )
 
 
@@ -209,4 +211,14 @@ def latest_quarantined() -> table.Panel:
             """
         ),
         source=CLICKHOUSE,
+    )
+
+
+def unknown_films() -> timeseries.Panel:
+    return chart(
+        "How many stored signals are of films that the catalogue does not have?",
+        "They are kept, and no list shows such a film. The API refuses them; they come past it, or their films were "
+        "taken out of the catalogue.",
+        units.Short,
+        over_time(f"max ({m.INGEST_UNKNOWN_FILMS.name})", "signals"),
     )

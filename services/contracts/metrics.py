@@ -145,8 +145,8 @@ STEP_LAST_STATUS = Metric("trainer_step_last_exit_status", "gauge", "The exit st
 ERASURES_PENDING = Metric(
     "erasures_pending", "gauge", "Erased viewers of whom models, folders of runs or landed files still hold something."
 )
-ERASURE_PENDING_SINCE = Metric(
-    "erasure_pending_since_timestamp_seconds", "gauge", "When the oldest of these erasures was asked for."
+ERASURE_OLDEST_PENDING = Metric(
+    "erasure_oldest_pending_seconds", "gauge", "How long the oldest of these erasures has waited; 0: none waits."
 )
 
 # Demo

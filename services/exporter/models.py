@@ -1,5 +1,6 @@
 """What PostgreSQL says: which model should be served, how the nightly run went, who is erased but not forgotten yet."""
 
+from datetime import datetime, timezone
 from typing import Any
 
 from psycopg import Connection, sql
@@ -7,7 +8,7 @@ from psycopg import Connection, sql
 from services.common import erased, registry
 from services.contracts.bundle import ConfidenceParameters
 from services.contracts.metrics import (
-    ERASURE_PENDING_SINCE,
+    ERASURE_OLDEST_PENDING,
     ERASURES_PENDING,
     MODEL_CHAMPION_INFO,
     MODEL_CHAMPION_TRAINED,
@@ -34,7 +35,7 @@ def look(connection: Connection[Any]) -> Samples:
     """
     champion = registry.champion(connection)
     newest = registry.versions(connection, limit=1)
-    pending = erased.pending(connection)
+    pending, now = erased.pending(connection), datetime.now(timezone.utc)
     with connection.transaction():
         steps = connection.execute(_STEPS).fetchall()
     return {
@@ -42,7 +43,7 @@ def look(connection: Connection[Any]) -> Samples:
         MODEL_CHAMPION_TRAINED: {(): champion.created_at.timestamp()} if champion else {},
         MODEL_OFFLINE_METRIC: {(v.version, name): value for v in newest for name, value in v.metrics.items()},
         ERASURES_PENDING: {(): float(pending.viewers)},
-        ERASURE_PENDING_SINCE: {(): pending.since.timestamp()} if pending.since else {},
+        ERASURE_OLDEST_PENDING: {(): (now - pending.since).total_seconds() if pending.since else 0.0},
         STEP_LAST_STATUS: {(step,): float(status) for step, status, _, _ in steps},
         STEP_LAST_DURATION: {(step,): seconds for step, _, seconds, _ in steps},
         STEP_LAST_SUCCESS: {(step,): at for step, _, _, at in steps if at is not None},

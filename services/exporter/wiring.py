@@ -31,7 +31,7 @@ METRICS = (
     metrics.STEP_LAST_DURATION,
     metrics.STEP_LAST_STATUS,
     metrics.ERASURES_PENDING,
-    metrics.ERASURE_PENDING_SINCE,
+    metrics.ERASURE_OLDEST_PENDING,
     metrics.DEPENDENCY_UP,
     metrics.EXPORTER_COLLECT_SECONDS,
     metrics.EXPORTER_LAST_SUCCESS,
