@@ -29,7 +29,9 @@ def dashboard() -> Dashboard:
         ),
         section("It is there soon", line(lag(), freshness(), retention())),
         section(
-            "What was set aside", line(quarantined(), quarantined_share(), unknown_films()), line(latest_quarantined())
+            "What was set aside, or is of no film",
+            line(quarantined(), quarantined_share(), unknown_films()),
+            line(latest_quarantined()),
         ),
     )
 

@@ -205,8 +205,8 @@ def test_a_gateways_routes_lead_to_services_from_the_namespace_that_may_reach_th
         for rule in route["spec"]["rules"]:
             (backend,) = rule["backendRefs"]
             assert backend["port"] in {
-                port["port"] for port in cluster.one("Service", str(backend["name"]))["spec"]["ports"]
+                port["port"] for port in cluster.one("Service", backend["name"])["spec"]["ports"]
             }
-    for route, program in (("api", "inference"), ("ui", "ui")):
-        (name,) = cluster.one("HTTPRoute", route)["spec"]["hostnames"]
+    for host, program in (("api", "inference"), ("ui", "ui")):
+        (name,) = cluster.one("HTTPRoute", host)["spec"]["hostnames"]
         assert name in cluster.environment(cluster.container(program))["ALLOWED_HOSTS"].split(",")
