@@ -24,7 +24,8 @@ RESENT = 0.03
 """Share of the requests that are sent again though they were acknowledged."""
 UNKNOWN_FILM = 999_999
 ACTIONS = {
-    Action.LIKE: 5, Action.UNLIKE: 3, Action.DISLIKE: 2, Action.UNDISLIKE: 1, Action.RATE: 3, Action.WATCH: 1,
+    Action.LIKE: 5, Action.UNLIKE: 3, Action.DISLIKE: 2, Action.UNDISLIKE: 1, Action.RATE: 3, Action.UNRATE: 1,
+    Action.WATCH: 1, Action.UNWATCH: 1,
 }  # fmt: skip
 
 
