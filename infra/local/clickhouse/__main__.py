@@ -100,7 +100,7 @@ def _serve(data: Path, listener: socket.socket, accounts: list[Account], max_mem
     data = data.resolve()
     spool = data / "spool"
     spool.mkdir(exist_ok=True)
-    # The engine looks round in both when it is imported, and ends with SIGSEGV now and then where it may not.
+    # Both inside the fence: the engine keeps temporary files there.
     os.environ["TMPDIR"] = str(spool)
     os.chdir(spool)
     reason = enclose(data, interpreter_paths(ROOT))

@@ -29,6 +29,8 @@ _DEVICES = ("/dev/null", "/dev/urandom", "/dev/random")
 # Not all of /proc/self: its `environ` would show the passwords.
 _PROC = (
     "/proc/meminfo", "/proc/cpuinfo", "/proc/stat", "/proc/loadavg", "/proc/uptime",
+    # Without it the engine looks for the same behind its environment, where it no longer is, and ends with SIGSEGV.
+    "/proc/self/auxv",
     "/proc/self/maps", "/proc/self/statm", "/proc/self/stat", "/proc/self/status",
 )  # fmt: skip
 

@@ -206,3 +206,17 @@ def test_tables_of_a_data_directory_made_before_there_were_accounts_are_kept(tmp
             assert server.stop() == 0
     finally:
         server.close()
+
+
+def test_the_engine_loads_inside_the_fence_whatever_the_environments_size(tmp_path: Path) -> None:
+    """It once looked behind its variables for what the fence hid; whether it crashed depended on their number."""
+    load = (
+        "import os, sys; from pathlib import Path; from infra.local.clickhouse import fence;"
+        " os.environ['TZ'] = 'UTC'; os.chdir(sys.argv[1]);"
+        " print(fence.enclose(Path(sys.argv[1]), fence.interpreter_paths(Path(sys.argv[2])))); import chdb"
+    )
+    for variables in range(12):
+        environment = {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)} | {f"V{n}": "x" for n in range(variables)}
+        argv = [sys.executable, "-c", load, str(tmp_path), str(ROOT)]
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{variables}: {done.returncode} {done.stdout} {done.stderr}"
