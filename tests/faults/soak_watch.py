@@ -18,7 +18,7 @@ from tests.support.processes import ServiceProcess
 LOOK_SECONDS = 2
 MEGABYTE = 2**20
 IDENTITIES = {
-    EVENTS_VIEW: "user_id, event_id, item_id, action, value",
+    EVENTS_VIEW: "user_id, event_id, item_id, action, ifNull(value, 0)",
     SIGNALS_VIEW: "user_id, item_id, signal",
     QUARANTINE_VIEW: "epoch, partition, offset",
     IMPRESSIONS_VIEW: "user_id, request_id",

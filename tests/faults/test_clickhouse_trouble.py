@@ -191,7 +191,7 @@ def test_11_refused(clickhouse_world: World, report: Callable[..., None], status
     def allow() -> None:
         proxy.decide = lambda _token: Act.PASS
         if not isinstance(status, int):
-            del world.clickhouse.process.env["CLICKHOUSE_PASSWORD"]
+            world.clickhouse.process.env["CLICKHOUSE_PASSWORD"] = world.clickhouse.password
             world.clickhouse.restart()
 
     with proxy.running():

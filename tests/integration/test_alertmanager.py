@@ -12,6 +12,7 @@ from tests.support.processes import ROOT, ServiceProcess, wait_until
 from tests.support.tools import require_tool
 
 CONFIG = ROOT / "infra" / "alertmanager" / "alertmanager.yml"
+TEMPLATES = Path("/usr/share/prometheus/alertmanager")
 SYMPTOMS = ("IngestStalled", "IngestNotFresh", "IngestLagNotDraining")
 NEVER_QUIET = ("IngestOffsetGap", "IngestRetentionRisk")
 
@@ -20,6 +21,7 @@ NEVER_QUIET = ("IngestOffsetGap", "IngestRetentionRisk")
 def alertmanager(tmp_path: Path) -> Iterator[httpx.Client]:
     address = f"127.0.0.1:{free_port()}"
     argv = [
+        *with_templates(tmp_path),
         require_tool("prometheus-alertmanager"),
         f"--config.file={CONFIG}",
         f"--storage.path={tmp_path / 'data'}",
@@ -30,6 +32,22 @@ def alertmanager(tmp_path: Path) -> Iterator[httpx.Client]:
     with ServiceProcess("alertmanager", argv, tmp_path / "log") as process, client:
         process.wait_ready(lambda: is_ready(client), 20)
         yield client
+
+
+def with_templates(folder: Path) -> list[str]:
+    """Return how to start Debian's Alertmanager, which wants its own templates, where the package is only unpacked.
+
+    Nothing is sent here, so that empty ones do, in a file system that this one process sees.
+    """
+    if TEMPLATES.is_dir():
+        return []
+    share = folder / "share"
+    made = share / TEMPLATES.relative_to("/usr/share")
+    made.mkdir(parents=True)
+    for name in ("default.tmpl", "email.tmpl"):
+        (made / name).touch()
+    mount = 'mount --bind "$0" /usr/share && exec "$@"'
+    return ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, str(share)]
 
 
 def is_ready(client: httpx.Client) -> bool:

@@ -102,8 +102,7 @@ def test_a_dead_consumers_lag_is_shown_from_outside(pipeline: Pipeline, exporter
 
     def lag() -> float:
         found = exporter.values("ingest_consumer_lag_messages")
-        assert len(found) in {0, pipeline.partitions + 2}
-        return sum(found.values()) if found else -1
+        return sum(found.values()) if len(found) == pipeline.partitions + 2 else -1  # each topic shows by itself
 
     def last() -> dict[tuple[str, ...], float]:
         return exporter.values("ingest_last_committed_event_timestamp_seconds")
