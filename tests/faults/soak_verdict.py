@@ -110,7 +110,8 @@ def _history_of(viewer: int, signals: Signals) -> dict[int, tuple[float | None, 
     for (user, item, signal), (value, _) in signals.items():
         if user == viewer:
             films.setdefault(item, {})[signal] = value
-    return {item: (own.get("opinion"), own.get("rating"), own.get("watched")) for item, own in films.items()}
+    # Stars that were taken back are shown as none.
+    return {item: (own.get("opinion"), own.get("rating") or None, own.get("watched")) for item, own in films.items()}
 
 
 def _served_history(replica: str, viewer: int) -> dict[int, tuple[float | None, ...]]:

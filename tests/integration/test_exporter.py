@@ -301,7 +301,8 @@ def test_a_store_that_is_away_or_frozen_is_told_and_hides_nothing_of_the_others(
     try:
         exporter.start()
         wait_for_stores(kafka=1, clickhouse=0, postgres=1)
-        assert len(exporter.values("ingest_consumer_lag_messages")) == pipeline.partitions + 2
+        every = pipeline.partitions + 2
+        wait_until(lambda: len(exporter.values("ingest_consumer_lag_messages")) == every, 20, "the lag of both topics")
         own_clickhouse.start()
         wait_for_stores(kafka=1, clickhouse=1, postgres=1)
         own_postgres.freeze()
