@@ -120,19 +120,17 @@ class Intake:
             while left and self._polled:
                 left -= 1
                 head = self._polled[0]
-                if isinstance(head, _Mark):
-                    record, place = None, head.place
-                else:
-                    record = record_of(head)
-                    place = record.topic, record.partition
+                place = _place_of(head)
                 block = self._blocks.get(place)
                 if block is not None and block.is_due(self._limits, now):
                     break
                 self._polled.popleft()
+                # A message is read once only: asked again for headers whose names are not UTF-8, Kafka's client gives
+                # a list with a hole in it, and whoever looks at that ends with SIGSEGV.
                 if isinstance(head, _Mark):
                     self._heed(head, now)
-                elif record is not None and self._take(place, record, block, now):
-                    taken[record.topic] += 1
+                elif self._take(place, record_of(head), block, now):
+                    taken[place[0]] += 1
         finally:
             self.taken += taken.total()
             for topic, count in taken.items():  # once per call: a labelled metric costs as much as decoding a field

@@ -8,11 +8,13 @@ from confluent_kafka import KafkaError, Message
 from prometheus_client import CollectorRegistry
 
 from services.common.kafka import TopicIdentity
+from services.consumer import intake
 from services.consumer.batch import Limits
 from services.consumer.decode import OFFSET, events_stream
 from services.consumer.intake import Intake
 from services.consumer.membership import Owned, Place
 from services.consumer.metrics import Metrics
+from services.consumer.record import Record, record_of
 from services.contracts.events import Event
 
 TOPIC = TopicIdentity("events", "an incarnation", (0, 1))
@@ -108,6 +110,26 @@ def test_a_block_that_is_old_enough_takes_no_more(world: World) -> None:
     assert [len(block) for block in world.intake.due()] == [2]
     assert world.intake.take_in()
     assert world.stored() == {0: [2]}
+
+
+def test_a_message_that_has_to_wait_is_read_once_only(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second look at headers that are not UTF-8 ends the process."""
+    read: list[int | None] = []
+
+    def noted(message: Message) -> Record:
+        read.append(message.offset())
+        return record_of(message)
+
+    monkeypatch.setattr(intake, "record_of", noted)
+    world.polled(0, 1)
+    world.intake.take_in()
+    world.now = 1.0
+    world.polled(2)
+    for _ in range(3):
+        assert not world.intake.take_in()
+    world.intake.due()
+    assert world.intake.take_in()
+    assert read == [0, 1, 2]
 
 
 def test_room_counts_what_waits_and_what_is_held(world: World) -> None:
