@@ -1,14 +1,11 @@
 """Bad requests: 4xx as problem+json that names the field, and nothing reaches the topic."""
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from services.common.kafka import admin, describe_topic, end_offsets
 from services.contracts.ids import PROBE_SOURCE, PROBE_USER
-from tests.support.inference import ADMIN_KEY, Replica, assert_problem, one_replica
-from tests.support.services import KafkaServer, PostgresServer
+from tests.support.inference import ADMIN_KEY, Replica, assert_problem
 
 LIKE = {"user_id": 1, "item_id": 1, "action": "like"}
 FAR = (
@@ -16,25 +13,6 @@ FAR = (
 ).isoformat()  # counted from the import, which may lie minutes back
 JSON = {"Content-Type": "application/json"}
 SAME_ID = "7b0a2f0e-8f6b-4d38-9d6b-1d5f2f6a0c11"
-
-
-@pytest.fixture(scope="module")
-def replica(
-    kafka: KafkaServer, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Replica]:
-    with one_replica(kafka, postgres, tmp_path_factory.mktemp("models")) as replica:
-        yield replica
-
-
-@pytest.fixture
-def nothing_published(replica: Replica) -> Iterator[None]:
-    def head() -> dict[int, int]:
-        client = admin(replica.kafka)
-        return end_offsets(client, describe_topic(client, replica.events_topic))
-
-    before = head()
-    yield
-    assert head() == before
 
 
 def changed(**fields: object) -> dict[str, object]:

@@ -10,31 +10,10 @@ from typing import Any
 
 import pytest
 
-from services.common.kafka import admin, describe_topic, end_offsets
-from tests.support.inference import ADMIN_KEY, Replica, assert_problem, one_replica, wait_until
-from tests.support.services import KafkaServer, PostgresServer
+from tests.support.inference import ADMIN_KEY, Replica, assert_problem, wait_until
 
 LIKE = {"user_id": 1, "item_id": 1, "action": "like"}
 ADMIN = {"X-Admin-Key": ADMIN_KEY}
-
-
-@pytest.fixture(scope="module")
-def replica(
-    kafka: KafkaServer, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Replica]:
-    with one_replica(kafka, postgres, tmp_path_factory.mktemp("models")) as replica:
-        yield replica
-
-
-@pytest.fixture
-def nothing_published(replica: Replica) -> Iterator[None]:
-    def head() -> dict[int, int]:
-        client = admin(replica.kafka)
-        return end_offsets(client, describe_topic(client, replica.events_topic))
-
-    before = head()
-    yield
-    assert head() == before
 
 
 def routes(replica: Replica) -> list[tuple[str, str]]:
