@@ -12,8 +12,8 @@ import uvicorn  # noqa: E402
 
 from services.common.telemetry import configure_logging  # noqa: E402
 from services.common.tracing import configure_tracing  # noqa: E402
+from services.inference.http.server import server_config  # noqa: E402
 from services.inference.main import build  # noqa: E402
-from services.inference.server import server_config  # noqa: E402
 from services.inference.settings import InferenceSettings  # noqa: E402
 
 

@@ -12,23 +12,23 @@ from starlette.concurrency import run_in_threadpool
 from services.common import postgres
 from services.common.doors import Doors
 from services.contracts.topics import EVENTS_TOPIC, IMPRESSIONS_TOPIC
-from services.inference.app import create_app
-from services.inference.backfill import Backfill
-from services.inference.catalogue import Catalogue
-from services.inference.dependencies import Services
-from services.inference.erasure import Erasure
-from services.inference.event_publisher import EventPublisher
-from services.inference.impression_publisher import ImpressionPublisher
-from services.inference.live_history import LiveHistory
+from services.inference.catalogue.catalogue import Catalogue
+from services.inference.events.impressions import ImpressionPublisher
+from services.inference.events.publisher import EventPublisher
+from services.inference.history.backfill import Backfill
+from services.inference.history.live import LiveHistory
+from services.inference.history.topic_follower import TopicFollower
+from services.inference.history.topic_reader import TopicReader
+from services.inference.http.app import create_app
+from services.inference.http.dependencies import Services
 from services.inference.local_state import LocalState
 from services.inference.metrics import Metrics
-from services.inference.model_store import ModelStore
-from services.inference.notices import Notices
-from services.inference.serving import Serving
+from services.inference.models.notices import Notices
+from services.inference.models.store import ModelStore
+from services.inference.privacy.erasure import Erasure
+from services.inference.privacy.traces import Traces
+from services.inference.recommend.service import Serving
 from services.inference.settings import InferenceSettings
-from services.inference.topic_follower import TopicFollower
-from services.inference.topic_reader import TopicReader
-from services.inference.traces import Traces
 
 log = logging.getLogger(__name__)
 

@@ -32,11 +32,11 @@ from services.contracts.bundle import ConfidenceParameters, Manifest
 from services.contracts.events import Action, Event
 from services.contracts.ids import ItemId, UserId
 from services.contracts.rest import Item
-from services.inference.films import Films
-from services.inference.model import Model, load_model
-from services.inference.recommender import rank, taste_of
-from services.inference.shelf import shelf_of
-from services.inference.stamps import slot_and_version
+from services.inference.catalogue.films import Films
+from services.inference.history.stamps import slot_and_version
+from services.inference.models.model import Model, load_model
+from services.inference.recommend.recommender import rank, taste_of
+from services.inference.recommend.shelf import shelf_of
 from tests.support.bundles import CREATED
 
 FACTORS, ALPHA, REGULARIZATION, K = 128, 3.0, 30.0, 10

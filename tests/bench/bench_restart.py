@@ -23,10 +23,10 @@ from prometheus_client import CollectorRegistry
 from services.common.kafka import admin, describe_topic, end_offsets
 from services.contracts.events import Action, Event
 from services.contracts.ids import ItemId, UserId
-from services.inference.live_history import LiveHistory
+from services.inference.history.live import LiveHistory
+from services.inference.history.spans import Spans
+from services.inference.history.topic_reader import TopicReader
 from services.inference.metrics import Metrics
-from services.inference.spans import Spans
-from services.inference.topic_reader import TopicReader
 from tests.support.bundles import make_bundle
 from tests.support.inference import Replica, crown, prepare_catalogue, wait_until
 from tests.support.pipeline import Pipeline

@@ -13,8 +13,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from services.common import tracing
 from services.contracts.trace import TraceContext
 from services.inference import __main__ as replica
-from services.inference import app, main
-from services.inference.routes import events, users
+from services.inference import main
+from services.inference.http import app
+from services.inference.http.routes import events, users
 
 NOBODY = TraceContext("0" * 32, "0" * 16, sampled=False)
 

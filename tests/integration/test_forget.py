@@ -18,7 +18,7 @@ from services.common.bundle import open_bundle
 from services.common.migrations import POSTGRES_MIGRATIONS, migrate_postgres, read_migrations
 from services.common.registry import RegistryError, Stage
 from services.contracts.ids import UserId
-from services.inference.model import load_model
+from services.inference.models.model import load_model
 from services.trainer.file_store import note_rewritten
 from services.trainer.forget import ForgetError, Forgotten, forget
 from services.trainer.forget_files import ForgottenInFiles, forget_in_files

@@ -18,16 +18,16 @@ from services.common.migrations import CLICKHOUSE_MIGRATIONS, migrate_clickhouse
 from services.contracts.events import Action, Event
 from services.contracts.ids import ItemId, UserId
 from services.contracts.tables import ABSENT_OFFSETS, ERASED_USERS, EVENTS
-from services.inference import backfill as backfill_module
-from services.inference import topic_follower, topic_reader
-from services.inference.backfill import Backfill
-from services.inference.live_history import LiveHistory
+from services.inference.history import backfill as backfill_module
+from services.inference.history import topic_follower, topic_reader
+from services.inference.history.backfill import Backfill
+from services.inference.history.live import LiveHistory
+from services.inference.history.spans import Spans
+from services.inference.history.stamps import slot_and_version
+from services.inference.history.stored_events import StoredEvents
+from services.inference.history.topic_follower import TopicFollower
+from services.inference.history.topic_reader import ReplayError, StartingPoint, TopicReader
 from services.inference.metrics import Metrics
-from services.inference.spans import Spans
-from services.inference.stamps import slot_and_version
-from services.inference.stored_events import StoredEvents
-from services.inference.topic_follower import TopicFollower
-from services.inference.topic_reader import ReplayError, StartingPoint, TopicReader
 from services.trainer.extract import read_signals
 from services.trainer.signals import pivot
 from tests.support import raw_headers

@@ -24,8 +24,8 @@ from psycopg import errors
 
 from services.common.migrations import POSTGRES_MIGRATIONS, ensure_roles, migrate_postgres, read_migrations
 from services.common.postgres_roles import ROLES
-from services.inference.dependencies import AdminOnly
-from services.inference.routes import events, genres, health, items, models, users
+from services.inference.http.dependencies import AdminOnly
+from services.inference.http.routes import events, genres, health, items, models, users
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, ServiceProcess
 from tests.support.services import PostgresServer

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from streamlit.web.server.starlette.starlette_routes import create_health_routes
 
 from services.common import metrics_server
-from services.inference.routes import health
+from services.inference.http.routes import health
 
 
 def answers(service: str, path: str) -> bool:

@@ -16,9 +16,9 @@ from services.common.migrations import POSTGRES_MIGRATIONS, migrate_postgres, re
 from services.common.registry import promote, register
 from services.contracts.bundle import Manifest
 from services.contracts.rest import ADMIN_KEY_HEADER
-from services.inference.dependencies import Services
+from services.inference.http.dependencies import Services
+from services.inference.http.server import server_config
 from services.inference.main import build
-from services.inference.server import server_config
 from services.inference.settings import InferenceSettings
 from tests.support.bundles import GENRES, make_bundle
 from tests.support.services import KafkaServer, PostgresServer

@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping
 
 from services.contracts.ids import ItemId
 from services.contracts.rest import Item
-from services.inference.films import Films
-from services.inference.model import Model
-from services.inference.shelf import Shelf, shelf_of
+from services.inference.catalogue.films import Films
+from services.inference.models.model import Model
+from services.inference.recommend.shelf import Shelf, shelf_of
 from tests.support.bundles import GENRES
 
 

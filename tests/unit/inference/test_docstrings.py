@@ -6,7 +6,8 @@ from types import ModuleType
 import pytest
 
 from services.contracts import trace
-from services.inference import fold_in, problems, ranking
+from services.inference.http import problems
+from services.inference.models import fold_in, ranking
 
 
 @pytest.mark.parametrize("module", [fold_in, problems, ranking, trace], ids=lambda module: module.__name__)

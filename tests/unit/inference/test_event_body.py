@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from services.contracts.ids import PROBE_USER
-from services.inference.event_body import parse
-from services.inference.problems import ProblemError
+from services.inference.http.event_body import parse
+from services.inference.http.problems import ProblemError
 
 LIKE = {"user_id": 1, "item_id": 2, "action": "like"}
 

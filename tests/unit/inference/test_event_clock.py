@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.contracts.ids import UserId
-from services.inference.event_clock import EventClock
+from services.inference.events.clock import EventClock
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 ONE, TWO = UserId(1), UserId(2)

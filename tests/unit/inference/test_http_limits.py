@@ -12,8 +12,8 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from services.inference import http_limits
-from services.inference.server import server_config
+from services.inference.http import limits as http_limits
+from services.inference.http.server import server_config
 
 GET = b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n"
 BIG_ANSWER = 64 << 20

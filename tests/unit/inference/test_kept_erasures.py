@@ -6,10 +6,10 @@ from typing import Any, cast
 from pydantic import SecretStr
 
 from services.contracts.ids import UserId
-from services.inference.erasure import Erasure
-from services.inference.live_history import LiveHistory
+from services.inference.history.live import LiveHistory
 from services.inference.local_state import LocalState
-from services.inference.serving import Serving
+from services.inference.privacy.erasure import Erasure
+from services.inference.recommend.service import Serving
 
 NOWHERE = SecretStr("http://default:@127.0.0.1:9/default")
 

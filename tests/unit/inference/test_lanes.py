@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from services.inference.lanes import Lane, Room
-from services.inference.problems import ProblemError
+from services.inference.http.lanes import Lane, Room
+from services.inference.http.problems import ProblemError
 
 
 def test_few_run_some_wait_and_the_others_are_told_to_come_back() -> None:

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from services.contracts.events import Action, Event
 from services.contracts.ids import ItemId, UserId
-from services.inference.live_history import LiveHistory
-from services.inference.model import load_model
-from services.inference.recommender import held_by
+from services.inference.history.live import LiveHistory
+from services.inference.models.model import load_model
+from services.inference.recommend.recommender import held_by
 from tests.support.bundles import CREATED, make_bundle
 
 KNOWN, NEW = UserId(7), UserId(99)

@@ -7,8 +7,8 @@ import httpx
 import pytest
 from fastapi import APIRouter, FastAPI, Path, Query
 
-from services.inference import problems
-from services.inference.parameters import DIGITS, TRUE_OR_FALSE, StrictRoute
+from services.inference.http import problems
+from services.inference.http.parameters import DIGITS, TRUE_OR_FALSE, StrictRoute
 
 
 def application() -> FastAPI:

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from services.contracts.events import EARLIEST_EVENT_TIME, Action, Event, from_json
 from services.contracts.ids import MAX_ID, PROBE_SOURCE, PROBE_USER, ItemId, UserId
 from services.contracts.signals import EPOCH, to_microseconds
-from services.inference.live_history import Change
-from services.inference.quick_decode import quick_change
-from services.inference.stamps import slot_and_version
+from services.inference.history.live import Change
+from services.inference.history.quick_decode import quick_change
+from services.inference.history.stamps import slot_and_version
 
 NOW = datetime(2026, 11, 26, 3, tzinfo=timezone.utc)
 NOW_MS = to_microseconds(NOW) // 1_000

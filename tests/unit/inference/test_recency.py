@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.contracts.bundle import ConfidenceParameters
-from services.inference.recency import recency_of
+from services.inference.models.recency import recency_of
 
 DAY = 86_400_000_000
 NOW = 1_000 * DAY

@@ -11,10 +11,10 @@ from services.contracts.events import Action, Event
 from services.contracts.ids import ItemId, UserId
 from services.contracts.rest import Item, Strategy
 from services.contracts.signals import EPOCH
-from services.inference.model import Model, load_model
-from services.inference.recommender import Ranked, Taste, popular, rank, similar, taste_of, whole_history
-from services.inference.shelf import Shelf
-from services.inference.stamps import Slots, merge, slot_and_version
+from services.inference.history.stamps import Slots, merge, slot_and_version
+from services.inference.models.model import Model, load_model
+from services.inference.recommend.recommender import Ranked, Taste, popular, rank, similar, taste_of, whole_history
+from services.inference.recommend.shelf import Shelf
 from tests.support.bundles import CREATED, T0, make_bundle
 from tests.support.shelves import shelf
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from services.contracts.events import Action, Event, EventIn
 from services.contracts.ids import ItemId, UserId
 from services.contracts.signals import Signal, signal_of
-from services.inference.event_clock import EventClock, complete
-from services.inference.live_history import LiveHistory
-from services.inference.stamps import SIGNALS, take_apart
+from services.inference.events.clock import EventClock, complete
+from services.inference.history.live import LiveHistory
+from services.inference.history.stamps import SIGNALS, take_apart
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 VIEWER, FILM = UserId(7), ItemId(50)

@@ -13,9 +13,9 @@ from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry
 
 from services.contracts.logs import JsonFormatter
-from services.inference import request_context
+from services.inference.http import request_context
+from services.inference.http.request_context import RequestContext, request_id_of
 from services.inference.metrics import Metrics
-from services.inference.request_context import RequestContext, request_id_of
 
 TRACE, PLACE = "a" * 32, "b" * 16
 FOLLOWED = {"traceparent": f"00-{TRACE}-{PLACE}-01", "X-Request-Id": "mine"}
@@ -78,7 +78,8 @@ def test_a_followed_request_leaves_its_ids_and_its_template_and_nothing_that_it_
     assert ms >= 0
     line.pop("time")
     assert line == {
-        "level": "info", "service": "inference", "logger": "services.inference.request_context", "event": "answered",
+        "level": "info", "service": "inference", "logger": "services.inference.http.request_context",
+        "event": "answered",
         "trace_id": TRACE, "request_id": "mine", "method": "GET", "status": 200,
         "route": "/v1/users/{user_id}/recommendations",
     }  # fmt: skip

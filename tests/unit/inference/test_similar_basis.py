@@ -7,8 +7,8 @@ import pytest
 
 from services.contracts.ids import ItemId
 from services.contracts.rest import Basis, Item
-from services.inference.model import Model, load_model
-from services.inference.recommender import similar
+from services.inference.models.model import Model, load_model
+from services.inference.recommend.recommender import similar
 from tests.support.bundles import CREATED, make_bundle
 from tests.support.shelves import shelf
 

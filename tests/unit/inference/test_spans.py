@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.inference.spans import Spans
+from services.inference.history.spans import Spans
 
 _RANGES = st.tuples(st.booleans(), st.integers(0, 1), st.integers(0, 20), st.integers(0, 20))
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from services.contracts.events import Action, Event
 from services.contracts.ids import MAX_ID, ItemId, UserId
 from services.contracts.signals import signal_of, signal_version, to_microseconds
-from services.inference.stamps import SIGNALS, Slots, merge, slot_and_version, take_apart
+from services.inference.history.stamps import SIGNALS, Slots, merge, slot_and_version, take_apart
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 

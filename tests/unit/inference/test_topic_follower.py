@@ -5,12 +5,12 @@ from typing import Any, cast
 from prometheus_client import CollectorRegistry
 
 from services.common.kafka import TopicIdentity
-from services.inference.backfill import Backfill
-from services.inference.live_history import LiveHistory
+from services.inference.history.backfill import Backfill
+from services.inference.history.live import LiveHistory
+from services.inference.history.spans import Spans
+from services.inference.history.topic_follower import TopicFollower
+from services.inference.history.topic_reader import StartingPoint, TopicReader
 from services.inference.metrics import Metrics
-from services.inference.spans import Spans
-from services.inference.topic_follower import TopicFollower
-from services.inference.topic_reader import StartingPoint, TopicReader
 
 TOPIC = TopicIdentity("events", "one", (0, 1))
 START = StartingPoint("one", {0: 5, 1: 50})

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 import pytest
 from fastapi.routing import APIRoute
 
-from services.inference.dependencies import AdminOnly
-from services.inference.routes import events, health, items, models, users
+from services.inference.http.dependencies import AdminOnly
+from services.inference.http.routes import events, health, items, models, users
 from services.trainer.__main__ import EXIT_GATE_REFUSED, EXIT_NOT_ENOUGH_DATA, EXIT_USAGE, _parser
 from tests.support.health_checks import answers
 from tests.unit.k8s.cluster import Cluster, Object

@@ -1,0 +1,1 @@
+"""Films: titles, years, genres, and finding one."""

@@ -1,0 +1,235 @@
+"""What was said between a model's extract and now: brought into the live history, wherever it still is.
+
+ClickHouse has it in a form that is cheap to read, Kafka has what ClickHouse does not have yet; each is asked for what
+the other cannot give. What is read stays read: an attempt that fails goes on where it stopped. What neither has is
+a gap: it is counted, shown, and asked for again until ClickHouse has it.
+"""
+
+import logging
+import threading
+import time
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from pydantic import SecretStr
+
+from services.common.kafka import TopicIdentity, client_config, epoch_of
+from services.inference.history.live import Change, LiveHistory
+from services.inference.history.spans import Spans
+from services.inference.history.stored_events import StoredEvents
+from services.inference.history.topic_reader import StartingPoint, TopicReader, readable
+from services.inference.metrics import Metrics
+
+log = logging.getLogger(__name__)
+KAFKA_ALONE_UP_TO = 50_000
+"""So few records are read from Kafka, if it has them, within a second; ClickHouse is not asked then."""
+_ADMIN_SECONDS = 5.0
+_RETRY_SECONDS = 1.0
+_GAP_RETRY_SECONDS = 15.0
+
+
+class Backfill:
+    """Reads on a thread of its own what it was told is missing."""
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        clickhouse_url: SecretStr,
+        *,
+        reader: TopicReader,
+        live: LiveHistory,
+        metrics: Metrics,
+    ) -> None:
+        self._bootstrap = bootstrap_servers
+        self._clickhouse_url = clickhouse_url
+        self._reader = reader
+        self._live = live
+        self._metrics = metrics
+        self._admin: AdminClient | None = None
+        self._stopping = threading.Event()
+        self._changed = threading.Condition()
+        self._topic: TopicIdentity | None = None
+        self._missing = Spans()
+        self._elsewhere: StartingPoint | None = None
+        self._is_looked_for = False
+        """Whether every offset of ``_missing`` was asked for, and nobody had it."""
+        self._thread = threading.Thread(target=self._run, name="backfill", daemon=True)
+        self.trouble: str | None = None
+        """Why the last attempt did not get everything; None: it did."""
+
+    def start(self) -> None:
+        """Start reading; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; what was read stays."""
+        self._stopping.set()
+        with self._changed:
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(5)
+
+    @property
+    def gap(self) -> str | None:
+        """What of the history nobody has now; None: nothing is known to be missing."""
+        with self._changed:
+            if not self._is_looked_for or self._is_complete():
+                return None
+            parts = [f"partition {p}: offsets {first} to {end - 1}" for p, first, end in self._missing]
+            if self._elsewhere is not None:
+                parts.append("an earlier incarnation of the topic")
+            return "neither Kafka nor ClickHouse has " + ", ".join(parts)
+
+    def require(self, topic: TopicIdentity, missing: Spans, elsewhere: StartingPoint | None = None) -> None:
+        """Read these offsets of ``topic`` too, and what followed ``elsewhere`` in another incarnation of it.
+
+        What is still missing of another incarnation than ``topic`` is asked of ClickHouse alone from now on.
+        """
+        with self._changed:
+            if self._topic is not None and self._topic.topic_id != topic.topic_id:
+                if len(self._missing) and elsewhere is None:
+                    from_ = {p: first for p, first, _ in reversed(list(self._missing))}
+                    elsewhere = StartingPoint(self._topic.topic_id, from_)
+                self._missing = Spans()
+            self._topic = topic
+            for partition, first, end in missing:
+                self._missing.add(partition, first, end)
+            self._elsewhere = elsewhere or self._elsewhere
+            self._is_looked_for = False
+            self._changed.notify_all()
+
+    def forget_before(self, offsets: dict[int, int]) -> None:
+        """Stop looking for what lies before ``offsets``: the served model holds it."""
+        with self._changed:
+            for partition, first in offsets.items():
+                self._missing.remove(partition, 0, first)
+            self._note_gap()
+            self._changed.notify_all()
+
+    def wait(self, seconds: float) -> str | None:
+        """Return None once everything is read that anybody has, or what is still to be read after ``seconds``."""
+        with self._changed:
+            if self._changed.wait_for(lambda: self._is_looked_for or self._is_complete(), seconds):
+                return None
+            return f"{len(self._missing)} records are still to be read" + (f" ({self.trouble})" if self.trouble else "")
+
+    def _is_complete(self) -> bool:
+        return not len(self._missing) and self._elsewhere is None
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            with self._changed:
+                patience = _GAP_RETRY_SECONDS if self._is_looked_for else None
+                self._changed.wait_for(
+                    lambda: self._stopping.is_set() or not (self._is_complete() or self._is_looked_for), patience
+                )
+                if self._stopping.is_set() or self._is_complete():
+                    continue
+            try:
+                self._look()
+            except (KafkaException, TimeoutError) as error:
+                self._report(reason(error))
+            except Exception as error:  # a thread that died would be silent for ever
+                log.exception("reading the history failed")
+                self._report(str(error) or type(error).__name__)
+            with self._changed:
+                self._changed.notify_all()
+                if not self._is_looked_for and not self._is_complete():
+                    self._changed.wait_for(self._stopping.is_set, _RETRY_SECONDS)
+
+    def _report(self, trouble: str | None) -> None:
+        if trouble is not None and self.trouble != trouble:
+            log.warning("part of the history cannot be read now: %s", trouble)
+        self.trouble = trouble
+
+    def _look(self) -> None:
+        """Read what is missing, from where it is; keep what could be read."""
+        with self._changed:
+            topic, missing, elsewhere = self._topic, self._missing.copy(), self._elsewhere
+        assert topic is not None, "nothing is missing before there is a topic"
+        began, wanted = time.monotonic(), len(missing)
+        there: dict[int, tuple[int, int]] = {}
+        kafka: str | None = None
+        try:
+            there = readable(self._client(), topic, timeout_seconds=_ADMIN_SECONDS)
+        except (KafkaException, TimeoutError) as error:
+            kafka = f"Kafka: {reason(error)}"
+        is_deleted = any(first < there.get(p, (end, end))[0] for p, first, end in missing)
+        clickhouse: str | None = None
+        if is_deleted or elsewhere is not None or wanted > KAFKA_ALONE_UP_TO:
+            try:
+                self._read_clickhouse(topic, missing, elsewhere)
+            except Exception as error:  # whatever it is, Kafka gives what it has
+                log.warning("ClickHouse cannot give the history: %s", error)
+                clickhouse = f"ClickHouse: {type(error).__name__}"
+        self._read_kafka(topic, there)
+        with self._changed:
+            if self._topic is not topic:
+                return
+            open_ = [p for p, _, _ in self._missing if p not in there]
+            is_final = not open_ and not any(len(self._missing.within(p, *there[p])) for p in there)
+            self._is_looked_for = is_final
+            self._note_gap()
+        self._report(kafka or clickhouse or (f"partitions {open_} do not answer" if open_ else None))
+        if self.gap is not None:
+            log.error("part of the viewers' history is missing: %s", self.gap)
+        elif wanted:
+            log.info("the history was read", extra={"records": wanted, "seconds": round(time.monotonic() - began, 2)})
+
+    def _read_clickhouse(self, topic: TopicIdentity, missing: Spans, elsewhere: StartingPoint | None) -> None:
+        stored = StoredEvents.connect(self._clickhouse_url)
+        for piece, batches in stored.changes(topic.epoch, stored.held(topic.epoch, missing)):
+            for changes in batches:
+                self._live.fold(changes)
+                if self._stopping.is_set():
+                    return
+            self._note_read(topic, [piece])
+        if elsewhere is not None and elsewhere.topic_id is not None:
+            for changes in stored.changes_of_other_topics(epoch_of(elsewhere.topic_id), elsewhere.offsets):
+                self._live.fold(changes)
+            with self._changed:
+                if self._elsewhere is elsewhere:
+                    self._elsewhere = None
+
+    def _read_kafka(self, topic: TopicIdentity, there: dict[int, tuple[int, int]]) -> None:
+        def fold(changes: list[Change], progress: dict[int, tuple[int, int]]) -> None:
+            self._live.fold(changes)
+            self._note_read(topic, [(p, first, end) for p, (first, end) in progress.items()])
+
+        while not self._stopping.is_set():
+            with self._changed:
+                if self._topic is not topic:
+                    return
+                wanted = Spans()
+                for partition, (begin, end) in there.items():
+                    for span in self._missing.within(partition, begin, end):
+                        wanted.add(*span)
+                    # Kafka has lost what lies behind its end; the follower reads on from there.
+                    self._missing.remove(partition, end, 1 << 63)
+            before = len(wanted)
+            if not before:
+                return
+            self._reader.read_again(wanted, fold, self._stopping)
+            with self._changed:
+                if sum(len(self._missing.within(p, first, end)) for p, first, end in wanted) == before:
+                    return  # no progress: the partitions end before their ends
+
+    def _note_read(self, topic: TopicIdentity, spans: list[tuple[int, int, int]]) -> None:
+        with self._changed:
+            if self._topic is not None and self._topic.topic_id == topic.topic_id:
+                for span in spans:
+                    self._missing.remove(*span)
+
+    def _note_gap(self) -> None:
+        lost = len(self._missing) + (self._elsewhere is not None)
+        self._metrics.live_gap.set(lost if self._is_looked_for else 0)
+
+    def _client(self) -> AdminClient:
+        if self._admin is None:
+            self._admin = AdminClient(client_config(self._bootstrap, "movierecs-live-admin") | {"log_level": 2})
+        return self._admin
+
+
+def reason(error: KafkaException | TimeoutError) -> str:
+    """Return what to tell an operator about Kafka."""
+    return error.args[0].str() if isinstance(error, KafkaException) else "Kafka does not answer"

@@ -1,0 +1,90 @@
+"""A viewer's whole history: what the model's bundle holds, with what happened since merged in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.common.bundle import Arrays
+from services.inference.history.stamps import take_apart
+
+_OPINION, _RATING = 0, 1
+
+
+@dataclass(frozen=True)
+class ViewerHistory:
+    """One row per film that the viewer ever gave a signal, n rows; the arrays are not to be written to."""
+
+    item_ids: NDArray[np.int64]
+    opinion: NDArray[np.int8]
+    """+1, −1, 0."""
+    rating: NDArray[np.float32]
+    """NaN: not rated."""
+    watched: NDArray[np.uint8]
+    versions: NDArray[np.uint64]
+    """(n, 3, 2) as in the bundle: per signal time in µs and id; 0 means never given."""
+
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        """(n,) whether any signal is set now: liked, disliked, rated or watched. An unliked film is not seen."""
+        result: NDArray[np.bool_] = (self.opinion != 0) | ~np.isnan(self.rating) | (self.watched != 0)
+        return result
+
+
+def history_of(arrays: Arrays, rows: slice) -> ViewerHistory:
+    """Return the rows of a bundle as they are, without copying."""
+    return ViewerHistory(
+        arrays["history_item_ids"][rows],
+        arrays["history_opinion"][rows],
+        arrays["history_rating"][rows],
+        arrays["history_watched"][rows],
+        arrays["history_versions"][rows],
+    )
+
+
+def is_newer(version: int, held: NDArray[np.uint64]) -> bool:
+    """Return whether an event's version is later than ``held``, a (2,) row of ``versions``."""
+    return version > (int(held[0]) << 64 | int(held[1]))
+
+
+def merge_live(history: ViewerHistory, slots: Mapping[int, int]) -> ViewerHistory | None:
+    """Return the history with the live signals that are newer than it, or None when none is.
+
+    Films that only the live signals know come after the others, so rows are not sorted by id any more.
+    """
+    base = history.item_ids
+    newer = []
+    added: dict[int, int] = {}
+    for slot, version in slots.items():
+        signal = take_apart(slot, version)
+        row = int(np.searchsorted(base, signal.item_id))
+        if row == len(base) or base[row] != signal.item_id:
+            row = added.setdefault(signal.item_id, len(base) + len(added))
+        elif not is_newer(signal.version, history.versions[row, signal.signal]):
+            continue
+        newer.append((row, signal))
+    if not newer:
+        return None
+    merged = _with_room_for(history, list(added))
+    for row, signal in newer:
+        if signal.signal == _OPINION:
+            merged.opinion[row] = int(signal.value)
+        elif signal.signal == _RATING:
+            merged.rating[row] = signal.value or np.nan  # 0: withdrawn
+        else:
+            merged.watched[row] = int(signal.value)
+        merged.versions[row, signal.signal] = (signal.version >> 64, signal.version & 0xFFFF_FFFF_FFFF_FFFF)
+    return merged
+
+
+def _with_room_for(history: ViewerHistory, item_ids: list[int]) -> ViewerHistory:
+    """Return a copy with a row without signals for each of ``item_ids`` at its end."""
+    extra = len(item_ids)
+    return ViewerHistory(
+        np.concatenate([history.item_ids, np.array(item_ids, np.int64)]),
+        np.concatenate([history.opinion, np.zeros(extra, np.int8)]),
+        np.concatenate([history.rating, np.full(extra, np.nan, np.float32)]),
+        np.concatenate([history.watched, np.zeros(extra, np.uint8)]),
+        np.concatenate([history.versions, np.zeros((extra, 3, 2), np.uint64)]),
+    )

@@ -1,0 +1,107 @@
+"""What the routes are given: the service's parts, and the checks that several routes share."""
+
+import hmac
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import Depends, Path, Query, Request, Security
+from fastapi.security import APIKeyHeader
+from pydantic import SecretStr
+
+from services.contracts.ids import MAX_ID, PROBE_USER, UserId
+from services.contracts.rest import ADMIN_KEY_HEADER, DEFAULT_K, MAX_K, FieldError
+from services.inference.catalogue.catalogue import Catalogue
+from services.inference.events.impressions import ImpressionPublisher
+from services.inference.events.publisher import EventPublisher
+from services.inference.history.live import LiveHistory
+from services.inference.history.topic_follower import TopicFollower
+from services.inference.http.lanes import Lane, Room
+from services.inference.http.limits import MAX_CONNECTIONS
+from services.inference.http.parameters import DIGITS
+from services.inference.http.problems import ProblemError, invalid
+from services.inference.metrics import Metrics
+from services.inference.models.notices import Notices
+from services.inference.models.store import ModelStore
+from services.inference.privacy.erasure import Erasure
+from services.inference.recommend.service import Serving
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts of one replica, wired in `services.inference.main`."""
+
+    metrics: Metrics
+    catalogue: Catalogue
+    live: LiveHistory
+    follower: TopicFollower
+    store: ModelStore
+    notices: Notices
+    serving: Serving
+    events: EventPublisher
+    impressions: ImpressionPublisher
+    erasure: Erasure
+    admin_key: SecretStr
+    searches: Lane = field(default_factory=lambda: Lane("a search", at_once=6, waiting=32))
+    admin: Lane = field(default_factory=lambda: Lane("the admin routes", at_once=4, waiting=16))
+    """Erasure, export and reload, which may take minutes."""
+    publishing: Room = field(default_factory=lambda: Room("Kafka", at_once=MAX_CONNECTIONS // 2))
+    bodies: Lane = field(default_factory=lambda: Lane("large bodies to be read", at_once=1, waiting=64))
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
+K = Annotated[int, Query(ge=1, le=MAX_K, description="How many films at most.", examples=[DEFAULT_K]), DIGITS]
+Genre = Annotated[str | None, Query(max_length=64, description="Only films of this genre.", examples=["Comedy"])]
+UserIdPath = Annotated[
+    int, Path(ge=1, le=PROBE_USER, description=f"The viewer's id; {PROBE_USER} is the probe's.", examples=[42]), DIGITS
+]
+ErasableUserIdPath = Annotated[int, Path(ge=1, le=MAX_ID, description="The viewer's id.", examples=[42]), DIGITS]
+"""Not the probe's: erased for ever, it could not measure any more."""
+ItemIdPath = Annotated[int, Path(ge=1, le=MAX_ID, description="The film's id.", examples=[50]), DIGITS]
+
+
+def viewer(services: Services, user_id: int) -> UserId:
+    """Return the path's viewer; called by the route, so that wrong parameters are named first.
+
+    Raises:
+        ProblemError: 410, the viewer was erased.
+    """
+    refuse_erased(services, UserId(user_id), "user_id")
+    return UserId(user_id)
+
+
+def refuse_erased(services: Services, user_id: UserId, field: str) -> None:
+    """Raise the 410 when the viewer was erased; ``field`` is what named them."""
+    if services.live.is_erased(user_id):
+        error = FieldError(field=field, message="this viewer was erased; the id stays refused")
+        raise ProblemError(HTTPStatus.GONE, f"{field}: {error.message}", errors=[error])
+
+
+_ADMIN_KEY = APIKeyHeader(name=ADMIN_KEY_HEADER, description="The admin key.", auto_error=False)
+
+
+def _require_admin(
+    services: ServicesDep,
+    request: Request,
+    key: Annotated[str | None, Security(_ADMIN_KEY)],
+) -> None:
+    if len(request.headers.getlist(ADMIN_KEY_HEADER)) > 1:
+        raise invalid(ADMIN_KEY_HEADER, "is given more than once")
+    if not key:
+        raise _refused(HTTPStatus.UNAUTHORIZED, "is missing")
+    if not hmac.compare_digest(key.encode(), services.admin_key.get_secret_value().encode()):
+        raise _refused(HTTPStatus.FORBIDDEN, "is wrong")
+
+
+def _refused(status: HTTPStatus, what: str) -> ProblemError:
+    error = FieldError(field=ADMIN_KEY_HEADER, message=what)
+    return ProblemError(status, f"{ADMIN_KEY_HEADER} {what}", errors=[error])
+
+
+AdminOnly = Depends(_require_admin)
+"""A route's dependency: 401 without the admin key, 403 with a wrong one; compared in constant time."""

@@ -1,0 +1,62 @@
+"""Bounds on what may wait long, so that it holds up its like alone and never a list.
+
+Routes that only compute share the framework's threads. What waits for a store does not: when that store is frozen, the
+few threads of its lane wait, a bounded number of requests waits for them, and all others are told at once to come back.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import TypeVar, TypeVarTuple
+
+from anyio import CapacityLimiter, to_thread
+
+from services.inference.http.problems import ProblemError
+
+_RETRY_AFTER_SECONDS = 2
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class Room:
+    """Room for so many requests at once that wait for one thing. For one event loop."""
+
+    def __init__(self, what: str, *, at_once: int) -> None:
+        self._what = what
+        self._left = at_once
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Take one place while the block lasts.
+
+        Raises:
+            ProblemError: 503, all are taken.
+        """
+        if self._left == 0:
+            raise ProblemError(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"Too many requests wait for {self._what}.",
+                retry_after_seconds=_RETRY_AFTER_SECONDS,
+            )
+        self._left -= 1
+        try:
+            yield
+        finally:
+            self._left += 1
+
+
+class Lane:
+    """Runs blocking calls of one kind: ``at_once`` in threads, up to ``waiting`` more waiting."""
+
+    def __init__(self, what: str, *, at_once: int, waiting: int) -> None:
+        self._room = Room(what, at_once=at_once + waiting)
+        self._threads = CapacityLimiter(at_once)
+
+    async def run(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Return what ``call`` returns.
+
+        Raises:
+            ProblemError: 503, too many wait already.
+        """
+        with self._room.taken():
+            return await to_thread.run_sync(call, *args, limiter=self._threads)

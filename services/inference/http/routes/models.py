@@ -1,0 +1,53 @@
+"""The served model, and its reload."""
+
+from http import HTTPStatus
+
+from fastapi import APIRouter
+
+from services.common.bundle import BundleError
+from services.contracts.rest import ModelInfo, Reloaded
+from services.inference.history.topic_reader import ReplayError
+from services.inference.http.dependencies import AdminOnly, ServicesDep
+from services.inference.http.openapi import problems
+from services.inference.http.parameters import StrictRoute
+from services.inference.http.problems import ProblemError
+from services.inference.models.store import NoChampionError
+
+router = APIRouter(prefix="/v1/models", tags=["model"], route_class=StrictRoute)
+
+
+@router.get("/current", responses=problems(HTTPStatus.SERVICE_UNAVAILABLE))
+def current(services: ServicesDep) -> ModelInfo:
+    """The model that this replica serves."""
+    model = services.serving.model()
+    manifest = model.manifest
+    return ModelInfo(
+        version=model.version,
+        stage=model.stage,
+        created_at=manifest.created_at,
+        loaded_at=model.loaded_at,
+        code_revision=manifest.code_revision,
+        users=len(model.user_ids),
+        items=len(model.item_ids),
+        factors=manifest.factors,
+        metrics=manifest.metrics,
+    )
+
+
+@router.post(
+    "/reload",
+    dependencies=[AdminOnly],
+    responses=problems(
+        HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE
+    ),
+)
+async def reload(services: ServicesDep) -> Reloaded:
+    """Serve the registry's champion now; answers once it is served. Requests go on meanwhile, none fails."""
+    try:
+        return await services.admin.run(services.store.reload)
+    except NoChampionError as error:
+        raise ProblemError(HTTPStatus.CONFLICT, f"Nothing to serve: {error}.") from error
+    except BundleError as error:
+        raise ProblemError(HTTPStatus.CONFLICT, f"The champion was refused: {error}.") from error
+    except ReplayError as error:
+        raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, f"Not reloaded: {error}.", retry_after_seconds=2) from error

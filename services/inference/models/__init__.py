@@ -1,0 +1,1 @@
+"""What is served: an opened bundle, and which one."""

@@ -1,0 +1,107 @@
+"""Follows PostgreSQL's notifications: a promoted model, an erased viewer, changed films. None is missed for long."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import psycopg
+from psycopg import sql
+from pydantic import SecretStr
+
+from services.common import postgres
+from services.common.bundle import BundleError
+from services.contracts.tables import CATALOGUE_CHANGED_CHANNEL, MODEL_PROMOTED_CHANNEL, USER_ERASED_CHANNEL
+from services.inference.history.topic_reader import ReplayError
+from services.inference.models.store import ModelStore, NoChampionError
+
+log = logging.getLogger(__name__)
+_RETRY_SECONDS = 1.0
+
+
+class Notices:
+    """One thread that listens; it also looks by itself after every (re)connect and every ``recheck_seconds``."""
+
+    def __init__(
+        self,
+        dsn: SecretStr,
+        store: ModelStore,
+        read_erased: Callable[[], None],
+        *,
+        read_kept_erased: Callable[[], None],
+        recheck_seconds: float = 15.0,
+        first_model_seconds: float = 1.0,
+    ) -> None:
+        self._dsn = dsn
+        self._store = store
+        self._read_erased = read_erased
+        self._read_kept_erased = read_kept_erased
+        self._recheck_seconds = recheck_seconds
+        self._first_model_seconds = first_model_seconds
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="notices", daemon=True)
+        self.trouble: str | None = "not connected yet"
+        """Why PostgreSQL cannot be listened to at the moment; None: it is."""
+
+    def start(self) -> None:
+        """Start listening; returns at once and waits for PostgreSQL in the background."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(5)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                with postgres.connect(self._dsn, autocommit=True) as connection:
+                    self._listen(connection)
+            except psycopg.Error as error:
+                self._report(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
+                self._start_without()
+            except Exception as error:  # a thread that died would be silent for ever
+                log.exception("listening to PostgreSQL failed")
+                self._report(str(error) or type(error).__name__)
+            self._stopping.wait(_RETRY_SECONDS)
+
+    def _start_without(self) -> None:
+        """Serve what was kept when the first model cannot be asked for: erased viewers are known before it is."""
+        if self._store.current is not None:
+            return
+        try:
+            self._read_kept_erased()
+            self._store.serve_kept()
+        except Exception:  # a thread that died would be silent for ever
+            log.exception("what was kept cannot be served")
+
+    def _report(self, trouble: str) -> None:
+        if self.trouble != trouble:
+            log.warning("PostgreSQL cannot be listened to: %s", trouble)
+        self.trouble = trouble
+
+    def _listen(self, connection: psycopg.Connection) -> None:
+        for channel in (MODEL_PROMOTED_CHANNEL, USER_ERASED_CHANNEL, CATALOGUE_CHANGED_CHANNEL):
+            connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+        # After LISTEN: what happens from here on is notified, what happened before is found by looking.
+        self._look()
+        looked = time.monotonic()
+        while not self._stopping.is_set():
+            notified = [notice.channel for notice in connection.notifies(timeout=0.5, stop_after=1)]
+            is_settled = self._store.current is not None and not self._store.is_reading_back
+            interval = self._recheck_seconds if is_settled else self._first_model_seconds
+            if notified or time.monotonic() - looked > interval:
+                self._look()
+                looked = time.monotonic()
+
+    def _look(self) -> None:
+        """Read what there is to know: erased viewers first, so that no model ever serves one."""
+        self._read_erased()
+        try:
+            self._store.reload()
+        except NoChampionError:
+            log.debug("no model has been promoted yet")
+        except (BundleError, ReplayError):
+            pass  # logged, counted and shown by the store; tried again at the next look
+        self.trouble = None
