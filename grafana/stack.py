@@ -44,7 +44,7 @@ def dashboard() -> Dashboard:
 def alerts_now() -> stat.Panel:
     return number(
         "How many alerts fire?",
-        "0 on a good day. The list below names them; the README's runbook has a section for each.",
+        "0 on a good day. The list below names them; the runbook has a section for each.",
         units.Short,
         now('count (ALERTS{alertstate="firing"}) or vector(0)'),
         limits=bad_from(1),

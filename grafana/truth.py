@@ -39,7 +39,7 @@ def dashboard() -> Dashboard:
 def missing_offsets() -> stat.Panel:
     return number(
         "Committed offsets that are not stored",
-        "Found by the audit, over all partitions. Above 0 is a loss: IngestOffsetGap in the README's runbook.",
+        "Found by the audit, over all partitions. Above 0 is a loss: IngestOffsetGap in the runbook.",
         units.Short,
         now(f"sum ({worst_of(m.INGEST_AUDIT_MISSING)})"),
         limits=bad_from(1),

@@ -1,4 +1,4 @@
-"""What listens in a running stack is what README's table says, on 127.0.0.1 and nowhere else."""
+"""What listens in a running stack is what the table in infra/README.md says, on 127.0.0.1 and nowhere else."""
 
 import re
 import socket
@@ -14,8 +14,8 @@ ROW = re.compile(r"^\| `(?P<setting>[A-Z_]+_PORT)`(?P<note>[^|]*)\|(?P<rest>.*)\
 
 
 def table() -> dict[str, list[str]]:
-    """The cells of README's table of listeners, by the setting of their port."""
-    (section,) = re.findall(r"^## What listens\n(.*?)^## ", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    """The cells of the table of listeners, by the setting of their port."""
+    (section,) = re.findall(r"^## What listens\n(.*)", (ROOT / "infra/README.md").read_text(), re.MULTILINE | re.DOTALL)
     return {row["setting"]: [cell.strip() for cell in row["rest"].split("|")] for row in ROW.finditer(section)}
 
 

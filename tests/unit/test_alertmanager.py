@@ -81,4 +81,4 @@ def test_a_message_says_what_is_wrong_and_links_the_runbook(tmp_path: Path) -> N
     )
     assert written.startswith("[firing] IngestOffsetGap\n")
     assert rule["annotations"]["description"] in written
-    assert re.search(r"https://\S+/README\.md#ingestoffsetgap\n", written)
+    assert re.search(r"https://\S+/infra/prometheus/RUNBOOK\.md#ingestoffsetgap\n", written)
