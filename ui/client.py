@@ -23,7 +23,7 @@ from services.contracts.rest import (
     Problem,
     Recommendations,
 )
-from services.contracts.trace import REQUEST_ID_HEADER, TRACEPARENT, TraceContext
+from services.contracts.trace import REQUEST_ID_HEADER, TRACEPARENT, begin_trace
 from ui.errors import RefusedError, ServiceDownError, UnexpectedAnswerError
 from ui.metrics import Outcome, observe
 
@@ -117,8 +117,8 @@ class RecommenderClient:
         """Ask `route`, in whose path a part like ``{user_id}`` stands for `id_`; every call is measured and logged."""
         outcome, started = Outcome.UNAVAILABLE, time.perf_counter()
         # A click is rare, and worth following: its trace is sampled.
-        trace, request_id = TraceContext.new(sampled=True), str(uuid4())
-        headers = {TRACEPARENT: trace.header, REQUEST_ID_HEADER: request_id}
+        (trace_id, traceparent), request_id = begin_trace(), str(uuid4())
+        headers = {TRACEPARENT: traceparent, REQUEST_ID_HEADER: request_id}
         try:
             answer = self._http.request(method, _ID.sub(str(id_), route), params=params, json=json, headers=headers)
             if answer.is_error:
@@ -141,7 +141,7 @@ class RecommenderClient:
         finally:
             seconds = time.perf_counter() - started
             observe(route, outcome, seconds)
-            with log_context(trace_id=trace.trace_id, request_id=request_id):
+            with log_context(trace_id=trace_id, request_id=request_id):
                 log.info(
                     "asked the API",
                     extra={"route": route, "method": method, "outcome": outcome.value, "ms": round(seconds * 1000, 2)},

@@ -1,74 +1,86 @@
-"""OpenTelemetry spans, sent by OTLP over HTTP when OTEL_EXPORTER_OTLP_ENDPOINT is set; otherwise ids alone.
+"""Traces by OpenTelemetry: its own propagator, and its no-op tracer until OTEL_EXPORTER_OTLP_ENDPOINT is set.
 
-The standard OTEL_* variables apply (sampler, headers, timeouts). Written with the SDK by hand: the spans are few, and
-instrumentation libraries would cost every request something also while traces are off.
+Spans are then sent by OTLP over HTTP; the standard OTEL_* variables apply (sampler, headers, timeouts). Spans are made
+explicitly: they are few, and instrumentation libraries would add cost to every request even while traces are off. For
+the same reason a span's context is passed as a value, and never made the current one of its thread.
 """
-# ruff: noqa: PLC0415 - nothing of OpenTelemetry is imported here while traces are off
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Literal
+from contextlib import contextmanager
 
-from services.contracts.trace import TraceContext
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, NonRecordingSpan, SpanContext, SpanKind
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-if TYPE_CHECKING:
-    from opentelemetry.trace import SpanContext, Tracer
+from services.contracts.trace import TRACEPARENT
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-Kind = Literal["internal", "server", "producer", "consumer"]
-_tracer: "Tracer | None" = None
+_PROPAGATOR = TraceContextTextMapPropagator()
+_ROOT = Context()
+_LONGEST = 128
+"""Characters of a `TRACEPARENT` (55 in the present version): the propagator logs a warning per longer one."""
+_tracer = trace.get_tracer("movierecs")
+"""Does nothing until `configure_tracing` has set a provider."""
 
 
 def configure_tracing(service: str) -> None:
     """Begin to send spans as `service`, if an endpoint is set. Called once, from `main`."""
-    global _tracer  # noqa: PLW0603 - one tracer per process, as one log
     if not any(os.environ.get(name) for name in ENDPOINTS):
         return
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    # Not imported while traces are off: the SDK takes a third of a second and 20 MB.
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
     provider = TracerProvider(resource=Resource.create({"service.name": service}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    _tracer = provider.get_tracer("movierecs")
+    trace.set_tracer_provider(provider)
 
 
-def span(
-    name: str,
-    parent: TraceContext | None = None,
-    *,
-    kind: Kind = "internal",
-    links: Sequence[TraceContext] = (),
-) -> AbstractContextManager[TraceContext]:
-    """Make the block a span below `parent`, or the first of a trace; yields its context, to be passed on.
+def extract(traceparent: str) -> SpanContext:
+    """Return the span context that a `TRACEPARENT` names; an invalid one (``is_valid``) if it is empty or malformed.
 
-    Without traces `parent` is passed on as it is, and a new trace is not sampled. Whether a request is sampled is
-    decided where it arrives; what happens inside follows.
+    >>> extract("00-" + "a" * 32 + "-" + "b" * 16 + "-01").trace_flags.sampled
+    True
+    >>> extract("spoofed\\nline").is_valid
+    False
     """
-    if _tracer is None or (parent is not None and not parent.sampled and kind != "server"):
-        return nullcontext(parent or TraceContext.new(sampled=False))
-    return _recorded(_tracer, name, parent, kind, links)
+    if not traceparent or len(traceparent) > _LONGEST:
+        return INVALID_SPAN_CONTEXT
+    return trace.get_current_span(_PROPAGATOR.extract({TRACEPARENT: traceparent}, _ROOT)).get_span_context()
+
+
+def inject(context: SpanContext) -> dict[str, str]:
+    """Return the headers that carry the span context on; none if it is invalid."""
+    headers: dict[str, str] = {}
+    _PROPAGATOR.inject(headers, _below(context))
+    return headers
+
+
+def trace_id(context: SpanContext) -> str:
+    """Return the trace's id as logs show it: 32 lower-case hexadecimal digits."""
+    return trace.format_trace_id(context.trace_id)
 
 
 @contextmanager
-def _recorded(
-    tracer: "Tracer", name: str, parent: TraceContext | None, kind: Kind, links: Sequence[TraceContext]
-) -> Iterator[TraceContext]:
-    from opentelemetry import trace
-    from opentelemetry.context import Context
+def span(
+    name: str,
+    parent: SpanContext = INVALID_SPAN_CONTEXT,
+    *,
+    kind: SpanKind = SpanKind.INTERNAL,
+    links: Sequence[SpanContext] = (),
+) -> Iterator[SpanContext]:
+    """Make the block a span below `parent`, or the root of a new trace; yields its context, to be passed on.
 
-    above = trace.set_span_in_context(trace.NonRecordingSpan(_remote(parent))) if parent else Context()
-    with tracer.start_as_current_span(
-        name, above, kind=trace.SpanKind[kind.upper()], links=[trace.Link(_remote(link)) for link in links]
-    ) as made:
-        ids = made.get_span_context()
-        yield TraceContext(f"{ids.trace_id:032x}", f"{ids.span_id:016x}", ids.trace_flags.sampled)
+    While traces are off that is the parent's own context.
+    """
+    made = _tracer.start_span(name, _below(parent), kind, links=[Link(link) for link in links])
+    with made:
+        yield made.get_span_context()
 
 
-def _remote(context: TraceContext) -> "SpanContext":
-    from opentelemetry.trace import SpanContext, TraceFlags
-
-    flags = TraceFlags(TraceFlags.SAMPLED if context.sampled else TraceFlags.DEFAULT)
-    return SpanContext(int(context.trace_id, 16), int(context.span_id, 16), is_remote=True, trace_flags=flags)
+def _below(parent: SpanContext) -> Context:
+    return trace.set_span_in_context(NonRecordingSpan(parent), _ROOT) if parent.is_valid else _ROOT

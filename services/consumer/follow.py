@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 
+from opentelemetry.trace import SpanKind
+
 from services.common import tracing
 from services.consumer.record import Record
 from services.contracts.logs import REQUEST_ID, TRACE_ID, log_context
@@ -18,7 +20,7 @@ FOLLOWED = 10
 def ids_of(record: Record) -> dict[str, str]:
     """Return the fields by which a log line about the record belongs to its trace; none when it is not sampled."""
     origin = record.origin
-    return {} if origin is None else {TRACE_ID: origin.trace.trace_id, REQUEST_ID: origin.request_id}
+    return {} if origin is None else {TRACE_ID: tracing.trace_id(origin.trace), REQUEST_ID: origin.request_id}
 
 
 @contextmanager
@@ -29,7 +31,7 @@ def followed(records: Sequence[Record]) -> Iterator[None]:
         yield
         return
     parent, *others = (origin.trace for _, origin in sampled)
-    with tracing.span("store", parent, kind="consumer", links=others):
+    with tracing.span("store", parent, kind=SpanKind.CONSUMER, links=others):
         yield
     for record, _ in sampled:
         with log_context(**ids_of(record)):

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.contracts.trace import REQUEST_ID_HEADER, TRACEPARENT, TraceContext, parse
+from opentelemetry.trace import SpanContext
+
+from services.common import tracing
+from services.contracts.trace import REQUEST_ID_HEADER, TRACEPARENT
 
 LATEST_RECORD_TIME_MS = 4_102_444_800_000
 """2100-01-01. A timestamp outside 1970–2100 is a foreign producer's mistake and counts as 1970-01-01."""
@@ -47,7 +50,7 @@ class Record:
 class Origin:
     """Where a record comes from, as its headers say."""
 
-    trace: TraceContext
+    trace: SpanContext
     request_id: str
 
 
@@ -84,9 +87,9 @@ def _origin(message: KafkaMessage) -> Origin | None:
     sent = found.get(TRACEPARENT)
     if not sent or sent[-2:] == b"00" or len(sent) > LONGEST_HEADER:
         return None
-    trace = parse(_text(sent))
+    trace = tracing.extract(_text(sent))
     request_id = _text(found.get(REQUEST_ID_HEADER))[:LONGEST_HEADER]
-    return Origin(trace, request_id) if trace is not None and trace.sampled else None
+    return Origin(trace, request_id) if trace.trace_flags.sampled else None
 
 
 def _text(value: str | bytes | None) -> str:

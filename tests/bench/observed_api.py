@@ -8,16 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.common import tracing
-from services.contracts.trace import TraceContext
 from services.inference import __main__ as replica
 from services.inference import main
 from services.inference.http import app
 from services.inference.http.routes import events, users
-
-NOBODY = TraceContext("0" * 32, "0" * 16, sampled=False)
 
 
 class Nothing:
@@ -60,13 +58,13 @@ class NoContext:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["movierecs.request_id"], scope["movierecs.trace"] = "", NOBODY
+        scope["movierecs.request_id"], scope["movierecs.trace"] = "", INVALID_SPAN_CONTEXT
         await self._app(scope, receive, send)
 
 
 @contextmanager
-def no_span(*_: object, **__: object) -> Iterator[TraceContext]:
-    yield NOBODY
+def no_span(*_: object, **__: object) -> Iterator[SpanContext]:
+    yield INVALID_SPAN_CONTEXT
 
 
 def blind() -> None:

@@ -3,17 +3,19 @@
 import logging
 import re
 import time
+import uuid
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
+from opentelemetry.trace import SpanContext, SpanKind
 from prometheus_client import Histogram
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.common import tracing
-from services.contracts.logs import log_context
-from services.contracts.trace import REQUEST_ID_HEADER, TRACEPARENT, TraceContext, parse
+from services.contracts.logs import TRACE_ID, log_context
+from services.contracts.trace import REQUEST_ID_HEADER, TRACEPARENT
 from services.inference.metrics import Metrics
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -30,10 +32,20 @@ def request_id_of(request: Request) -> str | None:
     return None if value is None else str(value)
 
 
-def trace_of(request: Request) -> TraceContext:
-    """Return the place in the trace that belongs to the request."""
-    found: TraceContext = request.scope["movierecs.trace"]
+def trace_of(request: Request) -> SpanContext:
+    """Return the span context of the request; invalid when it belongs to no trace."""
+    found: SpanContext = request.scope["movierecs.trace"]
     return found
+
+
+def kafka_headers(request: Request, place: SpanContext) -> dict[str, str]:
+    """Return the headers of the records that the request causes, by which they are followed to the consumer.
+
+    Empty when the trace is not sampled: nobody downstream would use them.
+    """
+    if not place.trace_flags.sampled:
+        return {}
+    return {**tracing.inject(place), REQUEST_ID_HEADER: request_id_of(request) or ""}
 
 
 class RequestContext:
@@ -54,11 +66,12 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         given_trace, given_id = _given(scope["headers"])
-        with tracing.span(scope["method"], parse(given_trace), kind="server") as trace:
+        with tracing.span(scope["method"], tracing.extract(given_trace), kind=SpanKind.SERVER) as place:
+            ids = {TRACE_ID: tracing.trace_id(place)} if place.is_valid else {}
             # Without an id of the client's own the trace's names the request as well.
-            request_id = given_id if _SAFE_ID.fullmatch(given_id) else trace.trace_id
-            scope["movierecs.trace"], scope["movierecs.request_id"] = trace, request_id
-            with log_context(trace_id=trace.trace_id, request_id=request_id):
+            request_id = given_id if _SAFE_ID.fullmatch(given_id) else ids.get(TRACE_ID) or uuid.uuid4().hex
+            scope["movierecs.trace"], scope["movierecs.request_id"] = place, request_id
+            with log_context(**ids, request_id=request_id):
                 await self._answer(scope, receive, send, request_id)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
@@ -100,12 +113,14 @@ class RequestContext:
             log.log(level, "answered", extra=extra)
 
 
-def _level(status: int, seconds: float, trace: TraceContext) -> int:
+def _level(status: int, seconds: float, place: SpanContext) -> int:
     """Return how much a line about the request is worth; metrics count all of them."""
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return logging.WARNING
     return (
-        logging.INFO if trace.sampled or status >= HTTPStatus.BAD_REQUEST or seconds >= SLOW_SECONDS else logging.DEBUG
+        logging.INFO
+        if place.trace_flags.sampled or status >= HTTPStatus.BAD_REQUEST or seconds >= SLOW_SECONDS
+        else logging.DEBUG
     )
 
 

@@ -1,4 +1,4 @@
-"""Traces are off unless an endpoint is given, and then the SDK is not even loaded; ids go on all the same."""
+"""Traces are off unless an endpoint is given, and then the SDK is not loaded; ids are passed on all the same."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from services.common import tracing
-from services.contracts.trace import TraceContext
+from services.contracts.trace import begin_trace
 
 LOADED = """
 import sys
@@ -15,7 +15,6 @@ import services.{service}.__main__
 from services.common.tracing import configure_tracing, span
 configure_tracing("{service}")
 with span("x"):
-    # Only FastAPI itself loads the API, the small part that does nothing.
     print(any(name.startswith(("opentelemetry.sdk", "opentelemetry.exporter")) for name in sys.modules))
 """
 
@@ -36,14 +35,30 @@ def test_opentelemetrys_sdk_is_loaded_only_with_an_endpoint(service: str, endpoi
     assert ran.stdout.split() == [str(endpoint is not None)]
 
 
-@pytest.mark.parametrize("flag", [True, False])
-def test_while_traces_are_off_the_place_in_the_trace_is_passed_on_as_it_is(flag: bool) -> None:
-    parent = TraceContext.new(sampled=flag)
-    with tracing.span("publish", parent) as place:
-        assert place is parent
+@pytest.mark.parametrize("flags", ["00", "01"])
+def test_while_traces_are_off_the_span_context_is_passed_on_as_it_is(flags: str) -> None:
+    header = f"00-{'a' * 32}-{'b' * 16}-{flags}"
+    with tracing.span("GET", tracing.extract(header)) as outer, tracing.span("publish", outer) as inner:
+        assert tracing.inject(inner) == {"traceparent": header}
 
 
-def test_a_trace_that_begins_while_traces_are_off_is_not_sampled() -> None:
-    with tracing.span("GET", kind="server") as first, tracing.span("GET", kind="server") as second:
-        assert not first.sampled
-        assert first.trace_id != second.trace_id
+@pytest.mark.parametrize(
+    "header",
+    [
+        "", "spoofed\nline", f"00-{'0' * 32}-{'b' * 16}-01", f"00-{'a' * 32}-{'0' * 16}-01",
+        f"00-{'A' * 32}-{'b' * 16}-01",
+        f"ff-{'a' * 32}-{'b' * 16}-01", f"00-{'a' * 32}-{'b' * 16}-01-more", "ä" * 55,
+        "0" * 100_000,
+    ],
+)  # fmt: skip
+def test_a_malformed_header_begins_no_trace(header: str) -> None:
+    with tracing.span("GET", tracing.extract(header)) as place:
+        assert not place.is_valid
+        assert tracing.inject(place) == {}
+
+
+def test_a_client_begins_a_trace_that_is_sampled_and_its_own() -> None:
+    (trace_id, header), (other_id, _) = begin_trace(), begin_trace()
+    place = tracing.extract(header)
+    assert place.trace_flags.sampled
+    assert tracing.trace_id(place) == trace_id != other_id

@@ -2,11 +2,12 @@
 
 import pytest
 
+from services.common import tracing
 from services.consumer.record import LONGEST_HEADER, Headers, record_of
-from services.contracts.trace import TraceContext
+from services.contracts.trace import begin_trace
 
-TRACE = TraceContext.new(sampled=True)
-SAMPLED = ("traceparent", TRACE.header.encode())
+TRACE_ID, HEADER = begin_trace()
+SAMPLED = ("traceparent", HEADER.encode())
 
 
 class Sent:
@@ -68,7 +69,7 @@ def test_headers_that_cannot_be_read_count_as_none(sent: Sent) -> None:
 def test_a_header_is_repeated_only_up_to_a_length() -> None:
     record = record_of(Sent([SAMPLED, ("x-request-id", b"x" * 900_000)]))
     assert record.origin is not None
-    assert (record.origin.trace.trace_id, record.origin.request_id) == (TRACE.trace_id, "x" * LONGEST_HEADER)
+    assert (tracing.trace_id(record.origin.trace), record.origin.request_id) == (TRACE_ID, "x" * LONGEST_HEADER)
     again = record_of(Sent([SAMPLED, ("x-request-id", None)]))
     assert again.origin is not None
     assert again.origin.request_id == ""

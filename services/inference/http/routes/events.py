@@ -5,6 +5,7 @@ from datetime import datetime, timedelta, timezone
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request, status
+from opentelemetry.trace import SpanKind
 
 from services.common import tracing
 from services.contracts.events import CLOCK_SKEW_SECONDS, MAX_CLOCK_AHEAD_SECONDS, EventIn, is_too_far_ahead
@@ -22,8 +23,7 @@ from services.inference.http.event_body import read_events
 from services.inference.http.openapi import EVENTS_BODY, problems
 from services.inference.http.parameters import StrictRoute
 from services.inference.http.problems import ProblemError, invalid_fields
-from services.inference.http.request_context import trace_of
-from services.inference.http.tracing import kafka_headers
+from services.inference.http.request_context import kafka_headers, trace_of
 
 router = APIRouter(prefix="/v1/events", tags=["feedback"], route_class=StrictRoute)
 _RETRY_AFTER_SECONDS = 2
@@ -67,7 +67,7 @@ async def publish(request: Request, services: ServicesDep) -> EventsAccepted:
     events, prefix = await read_events(request, services.bodies)
     await _check(services, events, prefix)
     try:
-        with services.publishing.taken(), tracing.span("publish", trace_of(request), kind="producer") as place:
+        with services.publishing.taken(), tracing.span("publish", trace_of(request), kind=SpanKind.PRODUCER) as place:
             results = await services.events.publish(events, kafka_headers(request, place))
     except QueueFullError as error:
         raise ProblemError(

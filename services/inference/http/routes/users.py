@@ -26,9 +26,8 @@ from services.inference.http.front_door import is_head
 from services.inference.http.openapi import problems
 from services.inference.http.parameters import DIGITS, StrictRoute
 from services.inference.http.problems import ProblemError
-from services.inference.http.request_context import trace_of
+from services.inference.http.request_context import kafka_headers, trace_of
 from services.inference.http.routes.genres import genre_index
-from services.inference.http.tracing import kafka_headers
 from services.inference.recommend.recommender import rank
 
 router = APIRouter(prefix="/v1/users", tags=["viewers"], route_class=StrictRoute)
