@@ -5,8 +5,9 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from services.consumer.decode import DECODER_VERSION, Reason, Row, Stream, UndecodableError, user_of
+from services.consumer.decode import Reason, Row, Stream, UndecodableError, user_of
 from services.consumer.record import Record
+from services.contracts.signals import DECODER_VERSION
 
 OBJECT_OVERHEAD_BYTES = 700
 """What a decoded row takes in memory beside its text; counted, so that the byte limit is one of memory."""

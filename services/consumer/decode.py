@@ -13,11 +13,9 @@ from pydantic import ValidationError
 from services.consumer.record import Record
 from services.contracts.events import Event, from_json
 from services.contracts.impressions import Impression
-from services.contracts.signals import to_microseconds
+from services.contracts.signals import DECODER_VERSION, to_microseconds
 from services.contracts.tables import EVENTS, IMPRESSIONS
 
-DECODER_VERSION = 2
-"""Raised with every change of what decodes to what: rows of another decoder never pass as a repeat of ours."""
 _SHOWN_PROBLEMS = 5
 _COUNTED_PROBLEMS = 1_000
 """A record of more is told by their number: to name each of 100,000 unknown fields takes a fifth of a second."""
@@ -61,7 +59,7 @@ class Stream:
 
 EVENT_COLUMNS = (
     "epoch", "partition", "offset", "record_time", "user_id", "event_id", "item_id", "action", "value", "event_time",
-    "request_id", "source", "schema_version",
+    "request_id", "source", "schema_version", "decoder_version",
 )  # fmt: skip
 IMPRESSION_COLUMNS = (
     "epoch", "partition", "offset", "record_time", "user_id", "request_id", "item_ids", "strategy", "variant",
@@ -93,6 +91,7 @@ def decode_event(record: Record, epoch: int) -> Row:
         event.request_id.int if event.request_id else None,
         event.source,
         event.schema_version,
+        DECODER_VERSION,
     )
 
 

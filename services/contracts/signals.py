@@ -12,6 +12,9 @@ from uuid import UUID
 
 from services.contracts.events import Action
 
+DECODER_VERSION = 2
+"""Raised with every change of what decodes to what, at most to 63: rows of another decoder never pass as a repeat of
+ours, and of one record decoded twice the later decoder's row counts."""
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -35,6 +38,9 @@ _SIGNAL_OF = {
     Action.WATCH: (Signal.WATCHED, 1.0),
     Action.UNWATCH: (Signal.WATCHED, 0.0),
 }
+ID_BITS = 26
+"""How many bits of an event's id, the lowest, order events of one time."""
+BITS_BELOW_ID = 38
 _FLOAT, _BITS = struct.Struct("<f"), struct.Struct("<I")
 
 
@@ -62,15 +68,15 @@ def to_microseconds(time: datetime) -> int:
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds  # four times as fast as a division
 
 
-def signal_version(event_time_us: int, event_id: UUID, value: float) -> int:
-    """Return the order of an event among those that set the same signal: later time, then greater id, then value.
+def signal_version(event_time_us: int, event_id: UUID, value: float, decoder: int = DECODER_VERSION) -> int:
+    """Return the order of an event among those that set the same signal: later time, greater id, later decoder, value.
 
-    From the top: 64 bits of time, the id's lowest 32 bits, the value as the bits of a float32. It fits ClickHouse
-    ``UInt128``; and since it holds the value, two events with equal versions set equal values: replicas and tables
-    that see events in another order agree, even where one id was used for two events.
+    From the top: 64 bits of time, the id's lowest 26 bits, 6 bits of the decoder's version, the value as the bits of a
+    float32. It fits ClickHouse ``UInt128``; and since it holds the value, two events with equal versions set equal
+    values: replicas and tables that see events in another order agree, even where one id was used for two events.
     """
     (bits,) = _BITS.unpack(_FLOAT.pack(value))
-    return event_time_us << 64 | (event_id.int & 0xFFFF_FFFF) << 32 | int(bits)
+    return event_time_us << 64 | (event_id.int & (1 << ID_BITS) - 1) << BITS_BELOW_ID | decoder << 32 | int(bits)
 
 
 def value_of(version: int) -> float:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from services.contracts.events import SCHEMA_VERSION, Action
+from services.contracts.signals import DECODER_VERSION
 from services.contracts.tables import FILES_EPOCH
 from services.trainer.ratings_file import RatingsBlock
 
@@ -26,7 +27,7 @@ def event_ids(content_sha256: bytes, rows: NDArray[np.int64]) -> NDArray[np.uint
     """Return event ids (UUID version 8, RFC 9562) as (n, 2) upper and lower halves, a pure function of content and row.
 
     The lower half is the row's number, so that of two ratings with equal times the later row wins:
-    `signal_version` breaks ties by the lower half.
+    `signal_version` breaks ties by its lowest 26 bits.
 
     >>> upper, lower = event_ids(bytes(range(32)), np.array([7]))[0].tolist()
     >>> import uuid; uuid.UUID(int=upper << 64 | lower)
@@ -58,6 +59,7 @@ def to_arrow(block: RatingsBlock, content_sha256: bytes, source: str) -> Any:
             "event_time": pa.array(block.time_us, pa.timestamp("us", tz="UTC")),
             "source": _constant(source, n),
             "schema_version": pa.repeat(pa.scalar(SCHEMA_VERSION, pa.uint8()), n),
+            "decoder_version": pa.repeat(pa.scalar(DECODER_VERSION, pa.uint8()), n),
         }
     )
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 from services.consumer import decode
 from services.consumer.decode import EVENT_COLUMNS, Reason, Row, UndecodableError
 from services.consumer.record import Record
+from services.contracts import signals
 
 NEW_SOURCE = "tv"
 """Events of this source are not understood by the stricter decoder."""
@@ -20,7 +21,7 @@ class Change(StrEnum):
     STRICTER = "stricter"
     """Does not know `NEW_SOURCE`, under the same decoder version: whoever wrote it forgot to raise that."""
     WRONG_VALUES = "wrong-values"
-    """An older version that rounds stars down to one."""
+    """An older version that takes any number of stars for one."""
 
 
 def _refuses_all(_record: Record, _epoch: int) -> Row:
@@ -38,6 +39,7 @@ def _wrong_values(record: Record, epoch: int) -> Row:
     row = list(_right(record, epoch))
     value = EVENT_COLUMNS.index("value")
     row[value] = None if row[value] is None else 1.0
+    row[EVENT_COLUMNS.index("decoder_version")] = signals.DECODER_VERSION
     return tuple(row)
 
 
@@ -50,7 +52,7 @@ if __name__ == "__main__":
     }
     setattr(decode, _right.__name__, decoders[change])
     if change is Change.WRONG_VALUES:
-        decode.DECODER_VERSION -= 1
+        signals.DECODER_VERSION -= 1
     from services.consumer.__main__ import main  # takes the decoder's version by name, so only now
 
     sys.exit(main())

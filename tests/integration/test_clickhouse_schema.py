@@ -19,7 +19,7 @@ from services.consumer.decode import EVENT_COLUMNS, Row
 from services.consumer.writer import INSERT_SETTINGS
 from services.contracts.events import Action
 from services.contracts.ids import UserId
-from services.contracts.signals import Signal, signal_of, signal_version, to_microseconds
+from services.contracts.signals import DECODER_VERSION, Signal, signal_of, signal_version, to_microseconds
 
 TOPIC = TopicIdentity("events", "id", (0, 1))
 START = datetime(2026, 11, 1, tzinfo=timezone.utc)
@@ -42,10 +42,11 @@ def row(
     event_id: int = 0,
     time: datetime = START,
     partition: int = 0,
+    decoder: int = DECODER_VERSION,
 ) -> Row:
     return (
         TOPIC.epoch, partition, offset, 0, user, event_id or (1 << 100) + offset, item, action.value, value,
-        to_microseconds(time), None, "test", 1,
+        to_microseconds(time), None, "test", 1, decoder,
     )  # fmt: skip
 
 
@@ -58,7 +59,7 @@ def oracle(rows: Sequence[Row]) -> set[tuple[int, int, str, float, int]]:
     latest: dict[tuple[int, int, Signal], tuple[int, float]] = {}
     for r in rows:
         signal, value = signal_of(Action(r[7]), r[8])
-        version = signal_version(r[9], uuid.UUID(int=r[5]), value)
+        version = signal_version(r[9], uuid.UUID(int=r[5]), value, r[13])
         key = (r[4], r[6], signal)
         latest[key] = max(latest.get(key, (0, 0.0)), (version, value))
     return {(user, item, signal.value, value, version) for (user, item, signal), (version, value) in latest.items()}
@@ -116,6 +117,21 @@ def test_one_event_in_two_records_shows_once_with_its_later_time(client: Client)
     )
     found = client.query("SELECT user_id, offset FROM events_v ORDER BY user_id").result_rows
     assert [tuple(r) for r in found] == [(1, 1), (2, 2)]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize(("wrong", "right"), [(1.0, 0.5), (0.5, 1.0)])
+def test_of_one_record_decoded_twice_the_later_decoder_counts(
+    client: Client, order: tuple[int, int], wrong: float, right: float
+) -> None:
+    decoded = [
+        row(0, action=Action.RATE, value=wrong, decoder=DECODER_VERSION - 1),
+        row(0, action=Action.RATE, value=right),
+    ]
+    for n in order:
+        insert(client, [decoded[n]])
+    ((*_, value, version),) = signals(client)
+    assert (value, version) == (right, signal_version(decoded[1][9], uuid.UUID(int=decoded[1][5]), right))
 
 
 def test_an_erased_viewer_is_in_no_view(client: Client) -> None:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from services.contracts.events import EARLIEST_EVENT_TIME, MAX_CLOCK_AHEAD_SECONDS, Action, Event
 from services.contracts.ids import PROBE_SOURCE, ItemId, UserId
-from services.contracts.signals import EPOCH, to_microseconds
+from services.contracts.signals import BITS_BELOW_ID, EPOCH, ID_BITS, to_microseconds
 from services.inference.history.live import Change
 from services.inference.history.stamps import slot_and_version
 
@@ -36,11 +36,12 @@ def _lowest(action: Action, value: float | None) -> tuple[int, int]:
         event_time=EARLIEST_EVENT_TIME,
     )  # fmt: skip
     slot, version = slot_and_version(event)
-    return slot & 3, version & 0xFFFF_FFFF
+    return slot & 3, version & (1 << BITS_BELOW_ID) - 1
 
 
 _SAID = {action.value.encode(): _lowest(action, None) for action in Action if action is not Action.RATE}
 _SAID |= {str(stars).encode(): _lowest(Action.RATE, stars) for stars in _STARS}
+_ID_MASK = (1 << ID_BITS) - 1
 _EPOCH = EPOCH.replace(tzinfo=None)
 _EARLIEST = to_microseconds(EARLIEST_EVENT_TIME)
 _AHEAD_MS = MAX_CLOCK_AHEAD_SECONDS * 1_000
@@ -64,4 +65,8 @@ def quick_change(value: bytes, time_ms: int) -> Change | None:
     if not _EARLIEST <= time_us <= (time_ms + _AHEAD_MS) * 1_000:
         return None
     code, bits = _SAID[action or stars]
-    return UserId(int(user_id)), int(item_id) << 2 | code, time_us << 64 | int(id_end, 16) << 32 | bits
+    return (
+        UserId(int(user_id)),
+        int(item_id) << 2 | code,
+        time_us << 64 | (int(id_end, 16) & _ID_MASK) << BITS_BELOW_ID | bits,
+    )

@@ -24,10 +24,9 @@ _VALUE = (
     "toFloat32(multiIf(action = 'rate', ifNull(value, 0), action IN ('like', 'watch'), 1, action = 'dislike', -1, 0))"
 )
 _VERSION = (
-    "bitOr(bitShiftLeft(toUInt128(toUnixTimestamp64Micro(event_time)), 64), toUInt128(bitOr("
-    "bitShiftLeft(toUInt64(bitAnd(toUInt128(event_id), 4294967295)), 32), toUInt64(reinterpretAsUInt32("
-    + _VALUE
-    + ")))))"
+    "bitOr(bitShiftLeft(toUInt128(toUnixTimestamp64Micro(event_time)), 64), toUInt128(bitOr(bitOr("
+    "bitShiftLeft(toUInt64(bitAnd(toUInt128(event_id), 67108863)), 38), bitShiftLeft(toUInt64(decoder_version), 32)),"
+    " toUInt64(reinterpretAsUInt32(" + _VALUE + ")))))"
 )
 
 

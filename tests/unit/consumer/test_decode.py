@@ -20,6 +20,7 @@ from services.consumer.decode import (
     user_of,
 )
 from services.consumer.record import Record
+from services.contracts.signals import DECODER_VERSION
 
 GOOD = {
     "event_id": "00000000-0000-0000-0000-00000000002a",
@@ -50,7 +51,7 @@ def test_a_good_event_becomes_a_row_of_its_columns() -> None:
     assert row == {
         "epoch": 5, "partition": 3, "offset": 11, "record_time": RECORD_MS, "user_id": 7, "event_id": 42, "item_id": 9,
         "action": "rate", "value": 4.5, "event_time": 86_401_000_005, "request_id": None, "source": "demo",
-        "schema_version": 1,
+        "schema_version": 1, "decoder_version": DECODER_VERSION,
     }  # fmt: skip
     assert (EVENT_COLUMNS[OFFSET], EVENT_COLUMNS[USER]) == ("offset", "user_id")
 
