@@ -16,7 +16,7 @@ from services.consumer.decode import Stream
 from services.consumer.membership import Membership, Owned, Place, RestartError
 from services.consumer.metrics import Metrics
 from services.consumer.record import Record, record_of
-from services.consumer.start import GapError
+from services.consumer.start import ACCEPT, GapError
 
 log = logging.getLogger(__name__)
 
@@ -199,9 +199,9 @@ class Intake:
     def _on_error(self, error: KafkaError, message: Message) -> None:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             self._membership.confirm({owned.topic for owned in self._membership.owned.values()})
-            raise GapError(
-                f"{message.topic()}/{message.partition()}: the broker no longer has what comes next: {error}"
-            )
+            place = _place_of(message)
+            self._membership.raise_gap(place)
+            raise GapError(f"{place[0]}/{place[1]}: the broker no longer has what comes next: {error}. {ACCEPT}")
         if error.fatal():
             raise RestartError(f"Kafka's client cannot go on: {error}")
         if error.code() in _TOPIC_TROUBLE:

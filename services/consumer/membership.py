@@ -2,15 +2,17 @@
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 
+from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from services.common.kafka import TopicIdentity
 from services.consumer.errors import StopError
 from services.consumer.metrics import Metrics
-from services.consumer.start import Starts
+from services.consumer.start import Starts, UnansweredError
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +85,17 @@ class Membership:
                     f"the topic {topic.name} was made anew: {topic.topic_id} became {present.topic_id}; "
                     f"its rows go to epoch {present.epoch} and the old ones stay"
                 )
+
+    def raise_gap(self, place: Place) -> None:
+        """Look up the partition as a new start would, and return if that finds no gap or if somebody does not answer.
+
+        Raises:
+            GapError: records that are not committed are gone; it names them.
+        """
+        owned = self.owned.get(place)
+        if owned is not None:
+            with suppress(KafkaException, ClickHouseError, UnansweredError):
+                self._starts.of(owned.topic, [place[1]])
 
     def pause(self) -> None:
         """Stop fetching what is ours, so that polling only keeps us in the group."""
