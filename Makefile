@@ -5,12 +5,14 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 S ?=
 MINUTES ?= 10
+# Most tests wait for real services most of the time: more of them than cores.
+WORKERS ?= 4
 MOVIELENS_DIR ?=
 # The images' lock files say the versions that the tests ran with: those of dev.txt.
 IMAGES = consumer exporter inference load migrations probe trainer ui
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help setup demo loop stop status logs clean test lint format faults soak bench quality lock env dashboards
+.PHONY: help setup demo loop stop status logs clean check test lint format faults soak bench quality lock env dashboards
 
 help: ## print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -61,9 +63,13 @@ format: setup ## let ruff format and sort the code
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
+check: lint ## lint, types and unit tests, for the daily round
+	.venv/bin/python -m pytest -q -n $(WORKERS) --dist worksteal tests/unit
+
 test: ## lint, types and all tests but the long ones
 	@$(MAKE) --no-print-directory -j2 lint tools # two environments, downloads, builds and mypy: side by side
-	.venv/bin/python -m pytest -m 'not slow' --durations=15
+	.venv/bin/python -m pytest -m 'not slow and not alone' -n $(WORKERS) --dist worksteal --durations=15
+	.venv/bin/python -m pytest -m 'alone and not slow' --durations=5
 
 faults: setup ## the fault tests of the stream's guarantee, all of them
 	.venv/bin/python -m pytest tests/faults -v

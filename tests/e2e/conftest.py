@@ -97,3 +97,10 @@ def running_stack() -> Iterator[RunningStack]:
         if passed:
             shutil.rmtree(state, ignore_errors=True)
     assert down.returncode == 0, down.stdout
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A whole stack leaves nothing of the machine to other tests, and the demo measures time."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.alone)

@@ -11,7 +11,7 @@ import pytest
 from tests.faults.world import World
 from tests.support.services import ClickHouseServer, KafkaServer
 
-_summary: dict[str, dict[str, object]] = {}
+_COUNTS = "fault counts"
 
 
 @pytest.fixture
@@ -28,13 +28,16 @@ def rng(seed: int) -> random.Random:
 
 
 @pytest.fixture
-def report(request: pytest.FixtureRequest, seed: int) -> Iterator[Callable[..., None]]:
+def report(request: pytest.FixtureRequest, seed: int) -> Callable[..., None]:
     """`report(kills=3, events=900)`: counts for the table at the end."""
     row: dict[str, object] = {"seed": seed}
     begin = time.monotonic()
-    _summary[request.node.name] = row
-    yield row.update
-    row["seconds"] = round(time.monotonic() - begin, 1)
+    request.node.user_properties.append((_COUNTS, row))  # which reach the summary also from another process
+
+    def update(**counts: object) -> None:
+        row.update(counts, seconds=round(time.monotonic() - begin, 1))
+
+    return update
 
 
 @pytest.fixture
@@ -76,14 +79,14 @@ def own_world(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not _summary:
-        return
-    outcome = {
-        report.nodeid.split("::")[-1]: name
+    lines = [
+        f"{name:7} {report.nodeid.split('::')[-1]}: {', '.join(f'{key} {value}' for key, value in row.items())}"
         for name in ("passed", "failed", "error")
         for report in terminalreporter.stats.get(name, [])
-    }
-    terminalreporter.section("faults")
-    for test, row in _summary.items():
-        counts = ", ".join(f"{key} {value}" for key, value in row.items())
-        terminalreporter.write_line(f"{outcome.get(test, 'skipped'):7} {test}: {counts}")
+        for kind, row in report.user_properties
+        if kind == _COUNTS
+    ]
+    if lines:
+        terminalreporter.section("faults")
+    for line in lines:
+        terminalreporter.write_line(line)

@@ -20,6 +20,7 @@ STOP_SECONDS = 10
 FIRES_WITHIN = 120
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("stops", [3, pytest.param(15, marks=pytest.mark.slow)])
 def test_19_sigterm_under_load(world: World, report: Callable[..., None], stops: int) -> None:
     """Each consumer counts the records that it took in: together they are the records, none twice."""

@@ -72,11 +72,12 @@ def page_log() -> Iterator[io.StringIO]:
     handler = logging.StreamHandler(text)
     handler.setFormatter(JsonFormatter("ui"))
     logger = logging.getLogger("ui")
-    before, logger.level = logger.level, logging.INFO
+    before = logger.level
+    logger.setLevel(logging.INFO)  # an assignment would leave what the loggers below have cached
     logger.addHandler(handler)
     yield text
     logger.removeHandler(handler)
-    logger.level = before
+    logger.setLevel(before)
 
 
 def test_a_like_is_followed_by_its_ids_and_as_one_trace(  # noqa: PLR0917 - fixtures

@@ -35,11 +35,12 @@ def lines() -> Iterator[io.StringIO]:
     handler = logging.StreamHandler(text)
     handler.setFormatter(JsonFormatter("consumer"))
     logger = logging.getLogger("services.consumer.follow")
-    before, logger.level = logger.level, logging.INFO
+    before = logger.level
+    logger.setLevel(logging.INFO)  # an assignment would leave what the loggers below have cached
     logger.addHandler(handler)
     yield text
     logger.removeHandler(handler)
-    logger.level = before
+    logger.setLevel(before)
 
 
 def parsed(text: io.StringIO) -> list[dict[str, Any]]:

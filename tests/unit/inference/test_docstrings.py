@@ -5,12 +5,12 @@ from types import ModuleType
 
 import pytest
 
-from services.contracts import trace
+from services.common import tracing
 from services.inference.http import problems
 from services.inference.models import fold_in, ranking
 
 
-@pytest.mark.parametrize("module", [fold_in, problems, ranking, trace], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [fold_in, problems, ranking, tracing], ids=lambda module: module.__name__)
 def test_the_examples_of_a_module_hold(module: ModuleType) -> None:
     result = doctest.testmod(module)
     assert result.attempted > 0
