@@ -69,7 +69,7 @@ class Intake:
         self._limits = limits
         self._held_rows = held_rows
         self._clock = clock
-        self._polled: deque[Message | _Mark] = deque()
+        self._polled: deque[Record | _Mark] = deque()
         self._blocks: dict[Place, Block] = {}
         self.taken = 0
         """Records taken in so far; a redelivery counts again."""
@@ -99,7 +99,9 @@ class Intake:
         for message in messages:
             error = message.error()
             if error is None:
-                self._polled.append(message)
+                # Read once only: asked again for headers whose names are not UTF-8, Kafka's client gives a list with a
+                # hole in it, and whoever looks at that ends with SIGSEGV.
+                self._polled.append(record_of(message))
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._polled.append(_Mark(_place_of(message), message.offset()))
             elif error.code() in _UNREADABLE and message.topic() is not None:
@@ -120,16 +122,14 @@ class Intake:
             while left and self._polled:
                 left -= 1
                 head = self._polled[0]
-                place = _place_of(head)
+                place = head.place
                 block = self._blocks.get(place)
                 if block is not None and block.is_due(self._limits, now):
                     break
                 self._polled.popleft()
-                # A message is read once only: asked again for headers whose names are not UTF-8, Kafka's client gives
-                # a list with a hole in it, and whoever looks at that ends with SIGSEGV.
                 if isinstance(head, _Mark):
                     self._heed(head, now)
-                elif self._take(place, record_of(head), block, now):
+                elif self._take(place, head, block, now):
                     taken[place[0]] += 1
         finally:
             self.taken += taken.total()
@@ -211,7 +211,7 @@ class Intake:
 
     def _forget_polled(self, places: Iterable[Place]) -> None:
         gone = set(places)
-        self._polled = deque(m for m in self._polled if _place_of(m) not in gone)
+        self._polled = deque(waiting for waiting in self._polled if waiting.place not in gone)
 
     def drop(self, places: Iterable[Place]) -> None:
         """Forget all that is held of these partitions."""
@@ -235,10 +235,8 @@ class Intake:
         return [block for place in places if (block := self._blocks.pop(place, None)) is not None]
 
 
-def _place_of(message: Message | _Mark) -> Place:
-    if isinstance(message, _Mark):
-        return message.place
+def _place_of(message: Message) -> Place:
     topic, partition = message.topic(), message.partition()
-    assert topic is not None, "whatever is told of a partition names its topic"
+    assert topic is not None, "what is said of a partition names its topic"
     assert partition is not None, "and its number"
     return topic, partition

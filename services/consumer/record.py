@@ -45,6 +45,11 @@ class Record:
     origin: "Origin | None" = None
     """Of a record that somebody wants to follow."""
 
+    @property
+    def place(self) -> tuple[str, int]:
+        """Topic and partition."""
+        return self.topic, self.partition
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
