@@ -1,10 +1,11 @@
 """Writes and opens model bundles: plain arrays, a manifest with hashes, one atomic rename. Nothing is unpickled."""
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from services.contracts.bundle import ARRAYS, BUNDLE_FORMAT, MANIFEST_FILE, FileDigest, Manifest
+from services.contracts.bundle import (
+    BUNDLE_FORMAT,
+    FORMAT_1_FILES,
+    MANIFEST_FILE,
+    MODELS_FOLDER,
+    SHARED_ARRAYS,
+    FileDigest,
+    Manifest,
+)
 
 Arrays = Mapping[str, NDArray[Any]]
+_READABLE = (1, BUNDLE_FORMAT)
 
 
 class BundleError(Exception):
@@ -29,9 +39,12 @@ class Bundle:
     path: Path
     manifest: Manifest
     arrays: Arrays
+    """What all models share."""
+    models: Mapping[str, Arrays]
+    """By model its own arrays, which its kind checks."""
 
 
-def write_bundle(model_dir: Path, manifest: Manifest, arrays: Arrays) -> Path:
+def write_bundle(model_dir: Path, manifest: Manifest, arrays: Arrays, models: Mapping[str, Arrays]) -> Path:
     """Write a complete bundle as ``model_dir / manifest.version`` and return that path.
 
     ``manifest.files`` is filled in here. Files are synced to disk before the rename, so that a
@@ -39,86 +52,131 @@ def write_bundle(model_dir: Path, manifest: Manifest, arrays: Arrays) -> Path:
     as it is (the same run published twice).
 
     Raises:
-        BundleError: an array is missing, unknown, or has another dtype or number of dimensions than `ARRAYS` says.
+        BundleError: a shared array is missing, unknown, or has another dtype or number of dimensions than
+            `SHARED_ARRAYS` says; or the manifest names other models than ``models``.
     """
     target = model_dir / manifest.version
     if target.exists():
         return target
-    if set(arrays) != set(ARRAYS):
-        raise BundleError(f"{manifest.version}: arrays differ from the contract: {sorted(set(arrays) ^ set(ARRAYS))}")
+    if set(arrays) != set(SHARED_ARRAYS):
+        differing = sorted(set(arrays) ^ set(SHARED_ARRAYS))
+        raise BundleError(f"{manifest.version}: shared arrays differ from the contract: {differing}")
+    if set(models) != set(manifest.models):
+        raise BundleError(f"{manifest.version}: arrays of {sorted(models)}, the manifest has {sorted(manifest.models)}")
     model_dir.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{manifest.version}.", dir=model_dir))
     try:
-        files: dict[str, FileDigest] = {}
-        for name, array in arrays.items():
-            _check_array(manifest.version, name, str(array.dtype), array.shape)
-            path = staging / f"{name}.npy"
-            with path.open("wb") as file:
-                np.save(file, np.ascontiguousarray(array), allow_pickle=False)
-                _sync(file.fileno())
-            files[path.name] = FileDigest(
-                sha256=_sha256(path), bytes=path.stat().st_size, dtype=str(array.dtype), shape=list(array.shape)
-            )
+        files = {name: _write_array(staging / name, array) for name, array in _named(arrays, models)}
+        for name, digest in files.items():
+            _check_shared(manifest.version, name, digest.dtype, tuple(digest.shape))
+        # Validated again: names of files are checked on the way out too.
+        complete = Manifest.model_validate(manifest.model_dump() | {"format": BUNDLE_FORMAT, "files": files})
         with (staging / MANIFEST_FILE).open("w") as file:
-            file.write(manifest.model_copy(update={"files": files}).model_dump_json(indent=2))
-            _sync(file.fileno())
+            file.write(complete.model_dump_json(indent=2))
+            os.fsync(file.fileno())
         staging.chmod(0o755)
+        for folder in (*staging.glob("*/*/"), *staging.glob("*/"), staging):
+            _sync_directory(folder)
         staging.rename(target)
         _sync_directory(model_dir)
+    except ValidationError as error:
+        raise BundleError(f"{manifest.version}: {error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return target
 
 
 def open_bundle(path: Path) -> Bundle:
-    """Open and check a bundle: manifest, every file's size, SHA-256, dtype and shape, and that the shapes agree.
+    """Open and check a bundle: manifest, every file's size, SHA-256, dtype and shape, and that the shared shapes agree.
 
-    Arrays are memory-mapped read-only: replicas on one machine share the pages.
+    Arrays are memory-mapped read-only: replicas on one machine share the pages. A bundle of format 1 is opened as one
+    of format 2 with the models `als` and `popular`.
 
     Raises:
         BundleError: anything is missing, torn, foreign or inconsistent.
     """
+    manifest = _open_manifest(path)
+    moved = FORMAT_1_FILES if manifest.format == 1 else {}
+    arrays: dict[str, NDArray[Any]] = {}
+    models: dict[str, dict[str, NDArray[Any]]] = {name: {} for name in manifest.models}
+    for name, digest in manifest.files.items():
+        array = _open_array(path, moved.get(name, name), digest)
+        folder, _, file = name.removesuffix(".npy").rpartition("/")
+        if not folder:
+            _check_shared(path.name, name, digest.dtype, array.shape)
+            arrays[file] = array
+        elif (model := folder.removeprefix(f"{MODELS_FOLDER}/")) in models:
+            models[model][file] = array
+        else:
+            raise BundleError(f"{path.name}: {name} is of a model that the manifest does not have")
+    if set(arrays) != set(SHARED_ARRAYS):
+        differing = sorted(set(arrays) ^ set(SHARED_ARRAYS))
+        raise BundleError(f"{path.name}: shared arrays differ from the contract: {differing}")
+    _check_shapes(manifest, arrays)
+    return Bundle(path, manifest, arrays, models)
+
+
+def _open_manifest(path: Path) -> Manifest:
     try:
-        manifest = Manifest.model_validate_json((path / MANIFEST_FILE).read_bytes())
+        given = json.loads((path / MANIFEST_FILE).read_bytes())
+        number = given.get("format") if isinstance(given, dict) else None
+        if type(number) is not int or number not in _READABLE:
+            raise BundleError(f"{path.name}: format {number!r}, this release reads format {_or(_READABLE)}")
+        manifest = Manifest.model_validate(given)
     except FileNotFoundError as error:
         raise BundleError(f"{path.name}: {MANIFEST_FILE} is missing: the bundle was never completed") from error
-    except (ValidationError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise BundleError(f"{path.name}: {MANIFEST_FILE} is not valid: {error}") from error
-    if manifest.format != BUNDLE_FORMAT:
-        raise BundleError(f"{path.name}: format {manifest.format}, this release reads format {BUNDLE_FORMAT}")
     if manifest.version != path.name:
         raise BundleError(f"{path.name}: the manifest is of version {manifest.version}")
-    if set(manifest.files) != {f"{name}.npy" for name in ARRAYS}:
-        raise BundleError(f"{path.name}: files differ from the contract: {sorted(manifest.files)}")
-    arrays = {name: _open_array(path, name, manifest.files[f"{name}.npy"]) for name in ARRAYS}
-    _check_shapes(manifest, arrays)
-    return Bundle(path, manifest, arrays)
+    return manifest
+
+
+def _or(numbers: tuple[int, ...]) -> str:
+    return " or ".join(map(str, numbers))
+
+
+def _named(arrays: Arrays, models: Mapping[str, Arrays]) -> Iterator[tuple[str, NDArray[Any]]]:
+    for name, array in arrays.items():
+        yield f"{name}.npy", array
+    for model, own in models.items():
+        for name, array in own.items():
+            yield f"{MODELS_FOLDER}/{model}/{name}.npy", array
+
+
+def _write_array(path: Path, array: NDArray[Any]) -> FileDigest:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+        os.fsync(file.fileno())
+    return FileDigest(sha256=_sha256(path), bytes=path.stat().st_size, dtype=str(array.dtype), shape=list(array.shape))
 
 
 def _open_array(bundle: Path, name: str, digest: FileDigest) -> NDArray[Any]:
-    path = bundle / f"{name}.npy"
+    path = bundle / name
     try:
         size = path.stat().st_size
         if size != digest.bytes:
-            raise BundleError(f"{bundle.name}: {path.name} has {size} bytes, the manifest says {digest.bytes}")
+            raise BundleError(f"{bundle.name}: {name} has {size} bytes, the manifest says {digest.bytes}")
         if _sha256(path) != digest.sha256:
-            raise BundleError(f"{bundle.name}: {path.name} does not have the SHA-256 of the manifest")
+            raise BundleError(f"{bundle.name}: {name} does not have the SHA-256 of the manifest")
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
-        raise BundleError(f"{bundle.name}: {path.name} is missing") from error
+        raise BundleError(f"{bundle.name}: {name} is missing") from error
     except (ValueError, OSError) as error:
-        raise BundleError(f"{bundle.name}: {path.name} cannot be read: {error}") from error
+        raise BundleError(f"{bundle.name}: {name} cannot be read: {error}") from error
     if str(array.dtype) != digest.dtype or list(array.shape) != digest.shape:
         raise BundleError(
-            f"{bundle.name}: {path.name} is {array.dtype}{list(array.shape)},"
-            f" the manifest says {digest.dtype}{digest.shape}"
+            f"{bundle.name}: {name} is {array.dtype}{list(array.shape)}, the manifest says {digest.dtype}{digest.shape}"
         )
-    _check_array(bundle.name, name, str(array.dtype), array.shape)
     return array
 
 
-def _check_array(version: str, name: str, dtype: str, shape: tuple[int, ...]) -> None:
-    wanted_dtype, dimensions = ARRAYS[name]
+def _check_shared(version: str, file: str, dtype: str, shape: tuple[int, ...]) -> None:
+    name = file.removesuffix(".npy")
+    if "/" in file or name not in SHARED_ARRAYS:
+        return
+    wanted_dtype, dimensions = SHARED_ARRAYS[name]
     if dtype != wanted_dtype or len(shape) != dimensions:
         raise BundleError(f"{version}: {name} must be {wanted_dtype} with {dimensions} dimensions, got {dtype}{shape}")
 
@@ -127,11 +185,8 @@ def _check_shapes(manifest: Manifest, arrays: Arrays) -> None:
     items, users = len(arrays["item_ids"]), len(arrays["user_ids"])
     rows, genres = len(arrays["history_item_ids"]), len(manifest.genres)
     expected: dict[str, tuple[int, ...]] = {
-        "item_factors": (items, manifest.factors),
-        "user_factors": (users, manifest.factors),
         "popularity": (items,),
         "popularity_recent": (items,),
-        "genre_popularity": (genres, items),
         "item_genres": (items, genres),
         "history_indptr": (users + 1,),
         "history_opinion": (rows,),
@@ -150,18 +205,11 @@ def _check_shapes(manifest: Manifest, arrays: Arrays) -> None:
     for name in ("item_ids", "user_ids"):
         if bool(np.any(np.diff(arrays[name]) <= 0)):
             raise BundleError(f"{manifest.version}: {name} is not strictly ascending")
-    for name in ("item_factors", "user_factors"):
-        if not bool(np.isfinite(arrays[name]).all()):
-            raise BundleError(f"{manifest.version}: {name} has values that are not finite")
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(descriptor: int) -> None:
-    os.fsync(descriptor)
 
 
 def _sync_directory(path: Path) -> None:

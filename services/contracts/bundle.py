@@ -1,27 +1,25 @@
-"""The model bundle: a directory per version, `manifest.json` beside plain NumPy arrays.
+"""The model bundle: a directory per version with `manifest.json`, arrays that all models share, and a folder per model.
 
-The trainer writes it under a temporary name and renames it once complete; nobody changes it
-afterwards. `services.common.bundle` writes and opens it; every array below is one ``<name>.npy``.
+The trainer writes it under a temporary name and renames it once complete; nobody changes it afterwards.
+`services.common.bundle` writes and opens it. Shared arrays are ``<name>.npy``, a model's own are
+``models/<model>/<name>.npy``: which those are, the model's *kind* knows (`services.trainer.models.kinds` and
+`services.inference.models.kinds`, one file per kind on each side).
 """
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-BUNDLE_FORMAT = 1
+BUNDLE_FORMAT = 2
 MANIFEST_FILE = "manifest.json"
+MODELS_FOLDER = "models"
 
-# name -> (dtype, dimensions); n_items, n_users: what the model knows; nnz: signals of known users.
-ARRAYS: dict[str, tuple[str, int]] = {
-    # iALS
+# name -> (dtype, dimensions); n_items, n_users: what the models know; nnz: signals of known users.
+SHARED_ARRAYS: dict[str, tuple[str, int]] = {
     "item_ids": ("int64", 1),  # (n_items,) ascending
     "user_ids": ("int64", 1),  # (n_users,) ascending
-    "item_factors": ("float32", 2),  # (n_items, factors)
-    "user_factors": ("float32", 2),  # (n_users, factors)
-    # Popularity, over the items above
     "popularity": ("float32", 1),  # (n_items,) distinct viewers who like it, all time
     "popularity_recent": ("float32", 1),  # (n_items,) the same within manifest.parameters["recent_days"]
-    "genre_popularity": ("float32", 2),  # (n_genres, n_items) popularity where the item has the genre, else 0
     "item_genres": ("uint8", 2),  # (n_items, n_genres) 0/1, genre names in manifest.genres
     # Signals per user, the viewer's history up to the extract, over *all* items of the catalogue
     "history_indptr": ("int64", 1),  # (n_users + 1,) row u is [indptr[u], indptr[u+1])
@@ -32,8 +30,12 @@ ARRAYS: dict[str, tuple[str, int]] = {
     "history_versions": (
         "uint64",
         3,
-    ),  # (nnz, 3 signals [opinion, rating, watched], 2 [time µs, id low 64 bits]); 0: unset
+    ),  # (nnz, 3 signals [opinion, rating, watched], 2 [time µs, the version's low 64 bits]); 0: unset
 }
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+"""Of a model, a kind or an array: it is also the name of a folder, a file or a Python module."""
+_ARRAY_FILE = r"^(models/[a-z][a-z0-9_]{0,31}/)?[a-z][a-z0-9_]{0,31}\.npy$"
 
 
 class FileDigest(BaseModel):
@@ -48,16 +50,16 @@ class FileDigest(BaseModel):
 
 
 class Canary(BaseModel):
-    """A recommendation computed by the trainer; a replica must reproduce it before it serves the bundle."""
+    """A list computed by the trainer; a replica must reproduce it before it serves the bundle."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     user_id: int
-    item_ids: list[int] = Field(description="The ten best items for the user's factors, seen ones left in.")
+    item_ids: list[int] = Field(description="The ten best items for the user's history in the bundle, seen too.")
 
 
 class ConfidenceParameters(BaseModel):
-    """How signals become the confidence that iALS trains on; see `services.common.confidence`."""
+    """How signals become the confidence that models train on; see `services.common.confidence`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -69,6 +71,18 @@ class ConfidenceParameters(BaseModel):
     rating_positive: float = 1.0
     rating_neutral: float = 0.0
     rating_negative: float = -1.0
+
+
+class ModelEntry(BaseModel):
+    """One model of a bundle."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Name
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="What it was trained with, in its kind's terms."
+    )
+    canaries: list[Canary] = Field(default_factory=list)
 
 
 class Manifest(BaseModel):
@@ -86,12 +100,44 @@ class Manifest(BaseModel):
     rows: dict[str, int] = Field(description="Counts: signals, users, items, positives, …")
     topic_id: str | None = Field(description="Id of the Kafka topic `events` of the offsets; None: no topic yet.")
     offsets: dict[int, int] = Field(description="Per partition the offset of the first event *not* in the extract.")
-    factors: int
-    regularization: float
-    alpha: float
     confidence: ConfidenceParameters
     parameters: dict[str, Any] = Field(default_factory=dict, description="Everything else the run was given.")
     genres: list[str]
-    metrics: dict[str, float] = Field(default_factory=dict)
-    canaries: list[Canary] = Field(default_factory=list)
-    files: dict[str, FileDigest]
+    metrics: dict[str, float] = Field(default_factory=dict, description="By model and metric, e.g. `als_ndcg`.")
+    models: dict[Name, ModelEntry] = Field(min_length=1)
+    default_model: Name = Field(description="The model that answers unless a request names another.")
+    files: dict[Annotated[str, Field(pattern=_ARRAY_FILE)], FileDigest]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_format_1(cls, given: Any) -> Any:
+        return from_format_1(given) if isinstance(given, dict) and given.get("format") == 1 else given
+
+    @model_validator(mode="after")
+    def _default_is_a_model(self) -> "Manifest":
+        if self.default_model not in self.models:
+            raise ValueError(f"default_model {self.default_model!r} is none of the models {sorted(self.models)}")
+        return self
+
+
+FORMAT_1_FILES = {f"{MODELS_FOLDER}/als/{name}.npy": f"{name}.npy" for name in ("item_factors", "user_factors")}
+"""Where a bundle of format 1 has files that are elsewhere in format 2."""
+_FORMAT_1_UNUSED = "genre_popularity.npy"
+
+
+def from_format_1(given: dict[str, Any]) -> dict[str, Any]:
+    """Return a manifest of format 1, which held one iALS model, as format 2 has it; its ``format`` stays 1.
+
+    An older release's champion is still served after an upgrade, until the next training.
+    """
+    kept = dict(given)
+    parameters = {name: kept.pop(name, None) for name in ("factors", "regularization", "alpha")}
+    als = {"kind": "als", "parameters": parameters, "canaries": kept.pop("canaries", [])}
+    places = {old: new for new, old in FORMAT_1_FILES.items()}
+    files = kept.get("files") or {}
+    return kept | {
+        "models": {"als": als, "popular": {"kind": "popular"}},
+        "default_model": "als",
+        "metrics": {name.replace("ials_", "als_", 1): value for name, value in (kept.get("metrics") or {}).items()},
+        "files": {places.get(name, name): digest for name, digest in files.items() if name != _FORMAT_1_UNUSED},
+    }

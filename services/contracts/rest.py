@@ -141,7 +141,8 @@ class ModelInfo(_Answer):
     code_revision: str
     users: int
     items: int
-    factors: int
+    models: dict[str, str] = Field(description="The kind of each of its models, by name.")
+    default_model: str = Field(description="The one that answers unless a request names another.")
     metrics: dict[str, float]
 
 

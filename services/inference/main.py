@@ -27,7 +27,7 @@ from services.inference.models.notices import Notices
 from services.inference.models.store import ModelStore
 from services.inference.privacy.erasure import Erasure
 from services.inference.privacy.traces import Traces
-from services.inference.recommend.service import Serving
+from services.inference.recommend.service import Recommendations
 from services.inference.settings import InferenceSettings
 
 log = logging.getLogger(__name__)
@@ -57,14 +57,16 @@ def build(
         settings.model_dir, pool=pool, catalogue=catalogue, state=state, live=live, follower=follower,
         metrics=metrics, now=now,
     )  # fmt: skip
-    serving = Serving(store, live, catalogue)
+    impressions = ImpressionPublisher(kafka, impressions_topic, metrics)
+    recommendations = Recommendations(store, live, catalogue, impressions=impressions, metrics=metrics, now=now)
     traces = Traces(settings.model_dir, kafka, (events_topic, impressions_topic))
-    erasure = Erasure(pool, settings.clickhouse_url, live=live, serving=serving, traces=traces, state=state)
+    erasure = Erasure(
+        pool, settings.clickhouse_url, live=live, recommendations=recommendations, traces=traces, state=state
+    )
     notices = Notices(settings.postgres_dsn, store, erasure.read_erased, read_kept_erased=erasure.read_kept)
     events = EventPublisher(
         kafka, events_topic, metrics, live=live, timeout_seconds=settings.publish_timeout_seconds, now=now
     )
-    impressions = ImpressionPublisher(kafka, impressions_topic, metrics)
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
@@ -86,7 +88,7 @@ def build(
         follower=follower,
         store=store,
         notices=notices,
-        serving=serving,
+        recommendations=recommendations,
         events=events,
         impressions=impressions,
         erasure=erasure,

@@ -40,13 +40,13 @@ from services.common.waiting import wait_for
 from services.contracts.ids import UserId
 from services.contracts.logs import RUN_ID, log_context
 from services.trainer import steps
+from services.trainer.bundles.forget import forget
+from services.trainer.bundles.prune import prune
 from services.trainer.file_store import note_rewritten
-from services.trainer.forget import forget
 from services.trainer.forget_files import forget_in_files
 from services.trainer.landing import EmptyCatalogueError, Imported, import_files
 from services.trainer.load import load
 from services.trainer.movielens_tables import MovieLensError
-from services.trainer.prune import prune
 from services.trainer.run import Run, RunError
 from services.trainer.run_folders import prune_runs
 from services.trainer.settings import (

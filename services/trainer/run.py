@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from services.trainer.comparison import Comparison
-from services.trainer.models import Recipe
+from services.trainer.evaluation.comparison import Comparison
+from services.trainer.models.recipe import Recipe
 
 LOCK_FILE = ".lock"
 """In a run's folder: held by the steps that work in it."""
@@ -41,10 +41,11 @@ class Extracted(Result):
 
 
 class Trained(Result):
-    """Result of `train`: what the model in `Run.model` was made with and from."""
+    """Result of `train`: what the models in `Run.model` were made with and from."""
 
     recipe: Recipe
-    regularization: float
+    parameters: dict[str, dict[str, Any]]
+    """By model: what it was trained with, as its kind says it."""
     users: int
     items: int
     positives: int
@@ -94,15 +95,23 @@ class Run:
 
     @property
     def model(self) -> Path:
-        """The trained arrays."""
+        """The trained arrays: what the models share, and a folder for each model."""
         return self.folder / "model"
 
     def result(self, kind: type[R]) -> R | None:
-        """Return a step's result, None before it is complete."""
+        """Return a step's result, None before it is complete.
+
+        Raises:
+            RunError: another release left it behind.
+        """
         try:
             return kind.model_validate_json(self._path(kind).read_bytes())
         except FileNotFoundError:
             return None
+        except ValidationError as error:
+            raise RunError(
+                f"run {self.run_id}: {self._path(kind).name} is of another release; start a new run"
+            ) from error
 
     def is_complete(self, kind: type[Result]) -> bool:
         """Return whether a step has left its result behind, be it readable or not."""

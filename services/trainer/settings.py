@@ -2,20 +2,29 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from services.common.settings import ClickHouseSettings, KafkaSettings, LogSettings, ModelSettings, PostgresSettings
 from services.contracts.bundle import ConfidenceParameters
-from services.trainer.gate import GateLimits
-from services.trainer.models import Recipe
+from services.trainer.evaluation.gate import GateLimits
+from services.trainer.models.recipe import ModelRecipe, Recipe
 
 
 class TrainerSettings(KafkaSettings, ClickHouseSettings, PostgresSettings, ModelSettings, LogSettings):
-    """Addresses, folders, the recipe, the split and the gate's limits."""
+    """Addresses, folders, the recipe, the split and the gate's limits.
+
+    Raises:
+        SettingsError: also when the recipe is not valid: an unknown kind of model, or one that must be there is not.
+    """
 
     runs_dir: Path = Field(description="Where each run keeps its intermediate results.")
     code_revision: str = Field(default="unknown", description="Recorded in the bundle's manifest.")
 
+    trainer_models: list[str] = Field(
+        default=["als", "popular"],
+        description="JSON: the kinds of model to train; with `als` and `popular`.",
+    )
+    trainer_default_model: str = Field(default="als", description="The one that the gate judges.")
     trainer_factors: int = Field(default=128, ge=1, description="Factors of iALS.")
     trainer_alpha: float = Field(default=3.0, gt=0, description="Confidence of a positive of weight 1.")
     trainer_regularization: float | None = Field(
@@ -36,17 +45,31 @@ class TrainerSettings(KafkaSettings, ClickHouseSettings, PostgresSettings, Model
     )
     trainer_gate: GateLimits = Field(default=GateLimits(), description="JSON: how much worse a new model may be.")
 
+    @model_validator(mode="after")
+    def _recipe_is_valid(self) -> "TrainerSettings":
+        self.recipe()
+        return self
+
     def recipe(self) -> Recipe:
-        """Return the recipe of the model to train."""
+        """Return the recipe of the bundle to make."""
         return Recipe(
-            factors=self.trainer_factors,
-            alpha=self.trainer_alpha,
-            regularization=self.trainer_regularization,
-            iterations=self.trainer_iterations,
-            seed=self.trainer_seed,
-            recent_days=self.trainer_recent_days,
             confidence=self.trainer_confidence,
+            recent_days=self.trainer_recent_days,
+            models={name: self._model(name) for name in self.trainer_models},
+            default_model=self.trainer_default_model,
         )
+
+    def _model(self, kind: str) -> ModelRecipe:
+        if kind != "als":
+            return ModelRecipe(kind=kind)
+        parameters = {
+            "factors": self.trainer_factors,
+            "alpha": self.trainer_alpha,
+            "regularization": self.trainer_regularization,
+            "iterations": self.trainer_iterations,
+            "seed": self.trainer_seed,
+        }
+        return ModelRecipe(kind=kind, parameters=parameters)
 
 
 class LoadSettings(ClickHouseSettings, PostgresSettings, LogSettings):

@@ -3,8 +3,10 @@
 import logging
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from clickhouse_connect.driver.client import Client
 from confluent_kafka.admin import AdminClient
 from numpy.typing import NDArray
 from psycopg import Connection
+from pydantic import ValidationError
 
 from services.common import registry
 from services.common.bundle import Arrays, open_bundle, write_bundle
@@ -21,17 +24,22 @@ from services.common.registry import ModelVersion, Stage
 from services.contracts.bundle import Manifest
 from services.contracts.ids import PROBE_USER
 from services.contracts.tables import SIGNALS_VIEW
-from services.trainer import catalogue, evaluate, publish
-from services.trainer.comparison import compare
-from services.trainer.dataset import split_by_time, training_data
-from services.trainer.extract import read_signals, wait_until_complete
-from services.trainer.forget import alone, as_array, clean
-from services.trainer.gate import CANDIDATE, CHAMPION, RIVALS, Decision, Size, decide
-from services.trainer.models import Factors, Recipe, popularity, train_ials
+from services.trainer import catalogue
+from services.trainer.bundles import publish
+from services.trainer.bundles.forget import alone, as_array, clean
+from services.trainer.bundles.without_viewers import without_viewers
+from services.trainer.data.dataset import has_positive, split_by_time, training_data
+from services.trainer.data.extract import read_signals, wait_until_complete
+from services.trainer.data.popularity import popularity
+from services.trainer.data.signals import Signals, pivot
+from services.trainer.engines import local
+from services.trainer.evaluation import evaluate
+from services.trainer.evaluation.comparison import compare
+from services.trainer.evaluation.gate import CHAMPION, RIVALS, Decision, Size, decide
+from services.trainer.models.base import scorer
+from services.trainer.models.recipe import Recipe
 from services.trainer.run import Evaluated, Extracted, Published, Run, Trained
 from services.trainer.settings import TrainerSettings
-from services.trainer.signals import Signals, pivot
-from services.trainer.without_viewers import without_viewers
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +104,7 @@ def extract(run: Run, settings: TrainerSettings, stores: Stores) -> Extracted:
 
 
 def train(run: Run, settings: TrainerSettings) -> Trained:
-    """Train the model to serve, on all of the extract.
+    """Train the models to serve, on all of the extract.
 
     Raises:
         NotEnoughDataError: there are fewer positives than are worth training on.
@@ -110,19 +118,19 @@ def train(run: Run, settings: TrainerSettings) -> Trained:
     if data.positives < settings.trainer_min_positives:
         raise NotEnoughDataError(f"{data.positives} positives, {settings.trainer_min_positives} are needed")
     started = time.perf_counter()
-    factors = train_ials(data, recipe, progress=True)
+    fitted = local.fit(data, recipe.models, progress=True)
     seconds = time.perf_counter() - started
-    _save(
-        run,
-        item_ids=data.item_ids,
-        user_factors=factors.users,
-        item_factors=factors.items,
-        popularity=popularity(data),
-        popularity_recent=popularity(data, recent_days=recipe.recent_days),
-    )
+    shared = {
+        "item_ids": data.item_ids,
+        "has_positive": has_positive(data),
+        "popularity": popularity(data),
+        "popularity_recent": popularity(data, recent_days=recipe.recent_days),
+    }
+    for folder, arrays in {"": shared, **{name: model.arrays for name, model in fitted.items()}}.items():
+        _save(run.model / folder, arrays)
     result = Trained(
         recipe=recipe,
-        regularization=recipe.regularization_on(data),
+        parameters={name: model.parameters for name, model in fitted.items()},
         users=len(data.user_ids),
         items=len(data.item_ids),
         positives=data.positives,
@@ -143,11 +151,15 @@ def measure(run: Run, settings: TrainerSettings, stores: Stores) -> Evaluated:
     if done is not None:
         return done
     trained = run.need(Trained, "train")
-    recipes = {CANDIDATE: trained.recipe}
+    candidate = trained.recipe.default_model
+    recipes = {candidate: trained.recipe}
     champion = registry.champion(stores.postgres)
     if champion is not None:
         of_champion = registry.manifest_of(stores.postgres, champion.version)
-        recipes[CHAMPION] = Recipe.model_validate(of_champion.parameters["recipe"])
+        try:
+            recipes[CHAMPION] = Recipe.model_validate(of_champion.parameters["recipe"])
+        except ValidationError as error:  # a kind of model, or a parameter, that this release does not have
+            log.warning("the champion's recipe cannot be trained, so nothing is compared with it: %s", error)
     early, late = split_by_time(Signals.open(run.extract), settings.trainer_test_share)
     evaluation = evaluate.evaluate(pivot(early), pivot(late), recipes)
     ndcg = evaluation.ndcg
@@ -155,7 +167,7 @@ def measure(run: Run, settings: TrainerSettings, stores: Stores) -> Evaluated:
         users=evaluation.users,
         metrics=evaluation.metrics,
         champion=champion.version if champion else None,
-        comparisons={rival: compare(ndcg[CANDIDATE], ndcg[rival]) for rival in RIVALS if rival in ndcg},
+        comparisons={rival: compare(ndcg[candidate], ndcg[rival]) for rival in RIVALS if rival in ndcg},
         same_recipe=recipes.get(CHAMPION) == trained.recipe,
     )
     run.complete(result)
@@ -170,17 +182,17 @@ def publish_bundle(run: Run, settings: TrainerSettings, stores: Stores) -> Publi
     extracted, trained = run.need(Extracted, "extract"), run.need(Trained, "train")
     evaluated = run.need(Evaluated, "evaluate")
     history = pivot(Signals.open(run.extract))
-    item_ids = _open(run, "item_ids")
-    factors = Factors(_open(run, "user_factors"), _open(run, "item_factors"))
+    made = _open(run.model)
+    item_ids = made["item_ids"]
     genres, item_genres = catalogue.genre_matrix(item_ids, catalogue.read_genres(stores.postgres))
-    arrays: Arrays = publish.bundle_arrays(
+    arrays: Arrays = publish.shared_arrays(
         history,
         item_ids=item_ids,
-        factors=factors,
-        popularity=_open(run, "popularity"),
-        popularity_recent=_open(run, "popularity_recent"),
+        popularity=made["popularity"],
+        popularity_recent=made["popularity_recent"],
         item_genres=item_genres,
     )
+    models: Mapping[str, Arrays] = {name: _open(run.model / name) for name in trained.recipe.models}
     version = run.version(trained.trained_at)
     known = registry.version_of_run(stores.postgres, run.run_id)
     if known is not None and known.version.startswith(version):
@@ -197,15 +209,20 @@ def publish_bundle(run: Run, settings: TrainerSettings, stores: Stores) -> Publi
         evaluated=evaluated,
         history=history,
         genres=genres,
-        canary_lists=publish.canaries(history.user_ids, item_ids, factors),
+        canary_lists={
+            name: publish.canaries(
+                history.user_ids, item_ids, made["has_positive"], scorer(model.kind, models[name], arrays)
+            )
+            for name, model in trained.recipe.models.items()
+        },
     )
     viewers = as_array(erased_viewers(stores.postgres))
-    manifest, arrays = without_viewers(manifest, arrays, viewers)
-    path = write_bundle(settings.model_dir, manifest, arrays)
+    manifest, arrays, models = without_viewers(manifest, arrays, models, viewers)
+    path = write_bundle(settings.model_dir, manifest, arrays, models)
     if not np.array_equal(open_bundle(path).arrays["user_ids"], arrays["user_ids"]):
         # An attempt that was cut off before it was registered has written it with viewers who were erased since.
         shutil.rmtree(path)
-        path = write_bundle(settings.model_dir, manifest, arrays)
+        path = write_bundle(settings.model_dir, manifest, arrays, models)
     registry.register(stores.postgres, open_bundle(path).manifest)
     result = Published(version=version)
     run.complete(result)
@@ -256,12 +273,11 @@ def _size(manifest: Manifest) -> Size:
     return Size(items=manifest.rows["items"], users=manifest.rows["users"])
 
 
-def _save(run: Run, **arrays: NDArray[Any]) -> None:
-    run.model.mkdir(parents=True, exist_ok=True)
+def _save(folder: Path, arrays: Arrays) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     for name, array in arrays.items():
-        np.save(run.model / f"{name}.npy", array, allow_pickle=False)
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)
 
 
-def _open(run: Run, name: str) -> NDArray[Any]:
-    array: NDArray[Any] = np.load(run.model / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-    return array
+def _open(folder: Path) -> dict[str, NDArray[Any]]:
+    return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))}

@@ -28,14 +28,14 @@ from scipy.sparse import csr_matrix
 
 from services.common.bundle import open_bundle, write_bundle
 from services.common.confidence import weights
-from services.contracts.bundle import ConfidenceParameters, Manifest
+from services.contracts.bundle import ConfidenceParameters, Manifest, ModelEntry
 from services.contracts.events import Action, Event
 from services.contracts.ids import ItemId, UserId
 from services.contracts.rest import Item
 from services.inference.catalogue.films import Films
 from services.inference.history.stamps import slot_and_version
-from services.inference.models.model import Model, load_model
-from services.inference.recommend.recommender import rank, taste_of
+from services.inference.models.served import ServedBundle, load_served
+from services.inference.recommend import pipeline
 from services.inference.recommend.shelf import shelf_of
 from tests.support.bundles import CREATED
 
@@ -79,7 +79,7 @@ def with_evidence_only(dataset: Dataset) -> Dataset:
     return Dataset(dataset.user_id_map, dataset.item_id_map, Interactions(frame))
 
 
-def bundle_of(folder: Path, model: ImplicitALSWrapperModel, dataset: Dataset) -> Model:
+def bundle_of(folder: Path, model: ImplicitALSWrapperModel, dataset: Dataset) -> ServedBundle:
     """The trained model as the service loads it."""
     item_ids, user_ids = dataset.item_id_map.external_ids, dataset.user_id_map.external_ids
     items, users = np.argsort(item_ids), np.argsort(user_ids)
@@ -92,11 +92,8 @@ def bundle_of(folder: Path, model: ImplicitALSWrapperModel, dataset: Dataset) ->
     arrays = {
         "item_ids": item_ids[items].astype(np.int64),
         "user_ids": user_ids[users].astype(np.int64),
-        "item_factors": item_factors[items].astype(np.float32),
-        "user_factors": user_factors[users].astype(np.float32),
         "popularity": popularity,
         "popularity_recent": popularity,
-        "genre_popularity": popularity[None, :],
         "item_genres": np.ones((len(items), 1), np.uint8),
         "history_indptr": matrix.indptr.astype(np.int64),
         "history_item_ids": item_ids[items].astype(np.int64)[matrix.indices],
@@ -107,10 +104,15 @@ def bundle_of(folder: Path, model: ImplicitALSWrapperModel, dataset: Dataset) ->
     }
     manifest = Manifest(
         version="bench", created_at=CREATED, code_revision="bench", run_id="bench", data_from=None, data_until=None,
-        rows={}, topic_id=None, offsets={}, factors=FACTORS, regularization=REGULARIZATION, alpha=ALPHA,
-        confidence=ConfidenceParameters(), genres=["any"], files={},
+        rows={}, topic_id=None, offsets={}, confidence=ConfidenceParameters(), genres=["any"], files={},
+        models={"als": ModelEntry(kind="als", parameters={"regularization": REGULARIZATION, "alpha": ALPHA})},
+        default_model="als",
     )  # fmt: skip
-    return load_model(open_bundle(write_bundle(folder, manifest, arrays)), "champion", CREATED)
+    als = {
+        "item_factors": item_factors[items].astype(np.float32),
+        "user_factors": user_factors[users].astype(np.float32),
+    }
+    return load_served(open_bundle(write_bundle(folder, manifest, arrays, {"als": als})), "champion", CREATED)
 
 
 def median_seconds(work: Callable[[int], object], viewers: list[int]) -> float:
@@ -149,8 +151,14 @@ def main() -> int:
         films = shelf_of(
             model, Films({i: Item(id=i, title="", genres=[]) for i in map(ItemId, model.item_ids.tolist())}, 1)
         )
-        folded = median_seconds(lambda v: rank(films, taste_of(model, UserId(v), live), K), viewers)
-        unchanged = median_seconds(lambda v: rank(films, taste_of(model, UserId(v), {}), K), viewers)
+
+        def ranked(viewer: int, slots: dict[int, int]) -> pipeline.Ranked:
+            history = model.history(UserId(viewer), slots)
+            scores = pipeline.score(model, history).scores
+            return pipeline.best(films, scores, K, left_out=pipeline.already_seen(history))
+
+        folded = median_seconds(lambda v: ranked(v, live), viewers)
+        unchanged = median_seconds(lambda v: ranked(v, {}), viewers)
 
     ratio = theirs / folded
     print(f"{len(model.item_ids)} films, {len(model.user_ids)} viewers, {FACTORS} factors; {VIEWERS} viewers with")

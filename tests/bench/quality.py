@@ -7,7 +7,7 @@ Two splits, the only sound ones for the data set at hand (its README says why):
 - **leave-last-out**: each user's last rating by (timestamp, row of the file) is the test; every rating,
   whatever its stars, is positive. Equal timestamps are common, so the row order breaks ties.
 
-Who is measured, over which films, and how the metrics are defined: `services.trainer.evaluate`.
+Who is measured, over which films, and how the metrics are defined: `services.trainer.evaluation.evaluate`.
 Exit status 1 when a figure is below what the project promises.
 """
 
@@ -23,13 +23,14 @@ from numpy.typing import NDArray
 from services.contracts.bundle import ConfidenceParameters
 from services.contracts.signals import Signal
 from services.trainer import ratings_file
-from services.trainer.comparison import compare
-from services.trainer.evaluate import Evaluation, evaluate
-from services.trainer.gate import judge
-from services.trainer.models import Recipe
+from services.trainer.data.signals import KINDS, History, Signals, pivot
+from services.trainer.evaluation.comparison import compare
+from services.trainer.evaluation.evaluate import Evaluation, evaluate
+from services.trainer.evaluation.gate import judge
+from services.trainer.models.kinds import als
+from services.trainer.models.recipe import ModelRecipe, Recipe
 from services.trainer.movielens import MovieLens, open_movielens
 from services.trainer.rating_rules import Rules
-from services.trainer.signals import KINDS, History, Signals, pivot
 
 PLAIN = ConfidenceParameters(rating_negative=0.0)
 """Ratings of 4 and more are positive, others say nothing."""
@@ -42,10 +43,13 @@ def main(argv: list[str] | None = None) -> int:
     """Print a table per split; return 0 when every promise is kept."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.quality", description=__doc__)
     parser.add_argument("--movielens", type=Path, required=True, help="folder with ratings.dat and ratings_last20.dat")
-    parser.add_argument("--seed", type=int, default=Recipe().seed)
+    parser.add_argument("--seed", type=int, default=als.Parameters().seed)
     parser.add_argument("--regularization", type=float, default=None)
     options = parser.parse_args(argv)
-    base = Recipe(seed=options.seed, regularization=options.regularization)
+    parameters = {"seed": options.seed, "regularization": options.regularization}
+    base = Recipe(
+        models={"als": ModelRecipe(kind="als", parameters=parameters), "popular": ModelRecipe(kind="popular")}
+    )
     plain, every = base.model_copy(update={"confidence": PLAIN}), base.model_copy(update={"confidence": ALL_POSITIVE})
 
     data = open_movielens(options.movielens)
@@ -53,8 +57,8 @@ def main(argv: list[str] | None = None) -> int:
     latest = read(options.movielens / "ratings_last20.dat", data)
     broken = []
     for split, late, recipes in (
-        ("T80/20", in_file(ratings, latest), {"ials": plain, "ials_production": base}),
-        ("leave-last-out", last_of_each_user(ratings), {"ials": every}),
+        ("T80/20", in_file(ratings, latest), {"als": plain, "als_production": base}),
+        ("leave-last-out", last_of_each_user(ratings), {"als": every}),
     ):
         started = time.perf_counter()
         evaluation = evaluate(pivoted(ratings, ~late), pivoted(ratings, late), recipes)
@@ -120,17 +124,17 @@ def print_table(split: str, evaluation: Evaluation, seconds: float) -> None:
 def print_comparisons(evaluation: Evaluation) -> None:
     """Print what the gate would say of iALS beside both kinds of popularity."""
     for rival in ("popular", "popular_recent"):
-        beside = compare(evaluation.ndcg["ials"], evaluation.ndcg[rival])
+        beside = compare(evaluation.ndcg["als"], evaluation.ndcg[rival])
         verdict = judge(beside, 0, 20)
         print(
-            f"ials - {rival}: ndcg {beside.difference:+.4f} (95 %: {beside.low:+.4f} to {beside.high:+.4f}), {verdict}"
+            f"als - {rival}: ndcg {beside.difference:+.4f} (95 %: {beside.low:+.4f} to {beside.high:+.4f}), {verdict}"
         )
 
 
 def promises_broken(split: str, evaluation: Evaluation) -> list[str]:
     """Return a line for each figure that iALS does not reach, or that popularity does better."""
     broken = []
-    for model in [name for name in evaluation.metrics if name.startswith("ials")]:
+    for model in [name for name in evaluation.metrics if name.startswith("als")]:
         values = evaluation.metrics[model]
         for (of, metric), least in PROMISED.items():
             if of == split and values[metric] < least:

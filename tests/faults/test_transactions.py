@@ -12,7 +12,7 @@ from services.contracts import metrics
 from services.contracts.events import Event
 from services.contracts.tables import ABSENT_OFFSETS, EVENTS
 from services.exporter import stream
-from services.trainer.extract import ExtractError, wait_until_complete
+from services.trainer.data.extract import ExtractError, wait_until_complete
 from tests.faults.scrape import metric
 from tests.faults.world import PARTITIONS, World
 from tests.support.ports import free_port

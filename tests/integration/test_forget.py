@@ -18,12 +18,12 @@ from services.common.bundle import open_bundle
 from services.common.migrations import POSTGRES_MIGRATIONS, migrate_postgres, read_migrations
 from services.common.registry import RegistryError, Stage
 from services.contracts.ids import UserId
-from services.inference.models.model import load_model
+from services.inference.models.served import load_served
+from services.trainer.bundles.forget import ForgetError, Forgotten, forget
+from services.trainer.data.signals import Signals
 from services.trainer.file_store import note_rewritten
-from services.trainer.forget import ForgetError, Forgotten, forget
 from services.trainer.forget_files import ForgottenInFiles, forget_in_files
 from services.trainer.run import Extracted, Run
-from services.trainer.signals import Signals
 from tests.support.bundles import make_bundle
 
 NOW = datetime.now(timezone.utc)
@@ -113,14 +113,15 @@ def test_the_champion_loses_the_viewer_and_goes_on_under_a_new_name_although_no_
     assert erased.pending(connection).viewers == 0
     assert night().replaced == {}, "once is enough"
 
-    model = load_model(open_bundle(models / champion.version), "champion", NOW)
+    model = load_served(open_bundle(models / champion.version), "champion", NOW)
     assert model.user_index(GONE) is None
     assert model.trained_history(UserId(8)).item_ids.tolist() == [4, 5]
     # Popularity counts the viewers who are left; nobody else liked films 1 and 3, whose factors were of this viewer.
     popularity = model.bundle.arrays["popularity"]
     assert {int(item): int(popularity[item - 1]) for item in range(1, 6)} == {1: 0, 2: 1, 3: 0, 4: 1, 5: 1}
-    assert not model.item_factors[[0, 2]].any()
-    assert model.item_factors[[1, 3, 4]].any(axis=1).all()
+    factors = model.bundle.models["als"]["item_factors"]
+    assert not factors[[0, 2]].any()
+    assert factors[[1, 3, 4]].any(axis=1).all()
     manifest = model.manifest
     assert (manifest.rows["users"], manifest.rows["history"], manifest.rows["positives"]) == (2, 3, 3)
 
@@ -171,7 +172,7 @@ def test_a_second_viewer_and_the_last_one_leave_bundles_that_can_be_served(
         assert champion is not None
         assert champion.version.count(".") == 1, "names do not grow"
         assert holders(models, viewer) == []
-        assert load_model(open_bundle(models / champion.version), "champion", NOW).user_index(UserId(viewer)) is None
+        assert load_served(open_bundle(models / champion.version), "champion", NOW).user_index(UserId(viewer)) is None
     assert len(list(models.iterdir())) == 1
 
 
@@ -182,7 +183,7 @@ def test_one_damaged_bundle_keeps_no_other_from_being_forgotten(
         publish(connection, models, version)
         registry.promote(connection, version, "better")
     (models / "a" / "user_ids.npy").write_bytes(b"torn")
-    (models / "c" / "item_factors.npy").write_bytes(b"torn")
+    (models / "c" / "models/als/item_factors.npy").write_bytes(b"torn")
     (models / "lost+found").mkdir()
     (models / "note.txt").write_text("not ours")
     erased.note(connection, GONE)

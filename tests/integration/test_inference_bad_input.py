@@ -188,7 +188,7 @@ def test_an_unexpected_error_is_a_500_without_its_details(replica: Replica, monk
     def fail(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(replica.services.serving, "moment", fail)
+    monkeypatch.setattr(replica.services.recommendations, "_moment", fail)
     answer = replica.client.get("/v1/users/7/recommendations")
     assert_problem(answer, 500)
     assert "secret" not in answer.text

@@ -22,7 +22,7 @@ from services.common.clickhouse import connect
 from services.common.kafka import admin, describe_topic
 from services.common.migrations import CLICKHOUSE_MIGRATIONS, migrate_clickhouse, read_migrations
 from services.contracts.rest import ADMIN_KEY_HEADER
-from services.trainer.forget import forget
+from services.trainer.bundles.forget import forget
 from services.trainer.forget_files import ForgottenInFiles
 from tests.support.bundles import make_bundle
 from tests.support.inference import ADMIN_KEY, Replica, crown, prepare_catalogue, wait_until

@@ -109,14 +109,14 @@ def test_a_rollback_reads_the_topic_again_so_that_no_like_vanishes(replica: Repl
 
 
 def corrupt(path: Path) -> None:
-    file = path / "item_factors.npy"
+    file = path / "models/als/item_factors.npy"
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
 
 
 def truncate(path: Path) -> None:
-    file = path / "user_factors.npy"
+    file = path / "models/als/user_factors.npy"
     file.write_bytes(file.read_bytes()[:-8])
 
 

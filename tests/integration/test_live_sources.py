@@ -28,8 +28,8 @@ from services.inference.history.stored_events import StoredEvents
 from services.inference.history.topic_follower import TopicFollower
 from services.inference.history.topic_reader import ReplayError, StartingPoint, TopicReader
 from services.inference.metrics import Metrics
-from services.trainer.extract import read_signals
-from services.trainer.signals import pivot
+from services.trainer.data.extract import read_signals
+from services.trainer.data.signals import pivot
 from tests.support import raw_headers
 from tests.support.inference import wait_until
 from tests.support.services import ClickHouseServer, KafkaServer

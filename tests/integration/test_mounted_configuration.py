@@ -25,7 +25,7 @@ from psycopg import errors
 from services.common.migrations import POSTGRES_MIGRATIONS, ensure_roles, migrate_postgres, read_migrations
 from services.common.postgres_roles import ROLES
 from services.inference.http.dependencies import AdminOnly
-from services.inference.http.routes import events, genres, health, items, models, users
+from services.inference.http.routes import events, health, items, models, users
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, ServiceProcess
 from tests.support.services import PostgresServer
@@ -126,7 +126,7 @@ def answers(base: str) -> bool:
 
 def admin_routes() -> list[tuple[str, str]]:
     """Method and path of every route that wants the admin key, by the service's own routes."""
-    routes = [route for module in (events, genres, health, items, models, users) for route in module_routes(module)]
+    routes = [route for module in (events, health, items, models, users) for route in module_routes(module)]
     return [
         (method, route.path) for route in routes if AdminOnly in route.dependencies for method in route.methods or ()
     ]

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from services.common import postgres, registry
 from services.common.migrations import POSTGRES_MIGRATIONS, migrate_postgres, read_migrations
 from services.common.registry import RegistryError
-from services.trainer.prune import prune
+from services.trainer.bundles.prune import prune
 from services.trainer.run import Extracted, Published, Run
 from services.trainer.run_folders import prune_runs
 from tests.support.bundles import make_bundle

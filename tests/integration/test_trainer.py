@@ -172,16 +172,16 @@ def test_from_files_to_the_champion(world: World) -> None:
     assert champion.version == promoted["version"]
 
     bundle = open_bundle(Path(world.environment["MODEL_DIR"]) / champion.version)
-    arrays, manifest = bundle.arrays, bundle.manifest
+    arrays, als, manifest = bundle.arrays, bundle.models["als"], bundle.manifest
     assert (manifest.topic_id, manifest.offsets, manifest.genres) == (None, {}, ["Comedy", "Drama"])
     assert manifest.rows["positives"] == USERS * (PER_USER - 1)
-    assert manifest.metrics["ials_hit_rate"] > manifest.metrics["popular_hit_rate"]
+    assert manifest.metrics["als_hit_rate"] > manifest.metrics["popular_hit_rate"]
     # The film that each viewer has skipped is the best of the unseen ones.
     indptr, items = arrays["history_indptr"], arrays["history_item_ids"]
     assert arrays["user_ids"].tolist() == list(range(1, USERS + 1))
     assert (len(items), arrays["popularity"].sum()) == (ratings, USERS * (PER_USER - 1))
     for index, user in enumerate(arrays["user_ids"].tolist()):
-        scores = arrays["item_factors"] @ arrays["user_factors"][index]
+        scores = als["item_factors"] @ als["user_factors"][index]
         scores[np.isin(arrays["item_ids"], items[indptr[index] : indptr[index + 1]])] = -np.inf
         best = int(arrays["item_ids"][scores.argmax()])
         assert (best % 2, best // 2 % PER_USER) == (user % 2, user // 2 % PER_USER)
@@ -193,10 +193,10 @@ def test_from_files_to_the_champion(world: World) -> None:
     assert [int(a) << 64 | int(b) for a, b in versions] == [
         signal_version(time, event, value) for event, time, value in digest_ids
     ]
-    assert len(manifest.canaries) == 5
-    for canary in manifest.canaries:
+    assert len(manifest.models["als"].canaries) == 5
+    for canary in manifest.models["als"].canaries:
         index = int(np.searchsorted(arrays["user_ids"], canary.user_id))
-        scores = arrays["item_factors"] @ arrays["user_factors"][index]
+        scores = als["item_factors"] @ als["user_factors"][index]
         assert arrays["item_ids"][np.argsort(-scores)[:10]].tolist() == canary.item_ids
 
 
@@ -299,7 +299,7 @@ def test_a_cut_is_only_taken_when_clickhouse_holds_every_event(world: World) -> 
     assert (bundle.manifest.topic_id, bundle.manifest.offsets) == (topic.topic_id, {0: 0, 1: 3})
     # Who has only disliked is in the history, with zero factors.
     index = bundle.arrays["user_ids"].tolist().index(1001)
-    assert not bundle.arrays["user_factors"][index].any()
+    assert not bundle.models["als"]["user_factors"][index].any()
     start, end = bundle.arrays["history_indptr"][index : index + 2]
     assert bundle.arrays["history_opinion"][start:end].tolist() == [-1]
 

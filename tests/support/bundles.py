@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.common.bundle import Bundle, open_bundle, write_bundle
-from services.contracts.bundle import Canary, ConfidenceParameters, Manifest
+from services.contracts.bundle import Canary, ConfidenceParameters, Manifest, ModelEntry
 
 CREATED = datetime(2026, 1, 1, tzinfo=timezone.utc)
 GENRES = ["Action", "Comedy"]
@@ -40,14 +40,15 @@ def make_bundle(
     arrays: dict[str, NDArray[Any]] = {
         "item_ids": np.arange(1, items + 1, dtype=np.int64),
         "user_ids": np.array(users, np.int64),
-        "item_factors": random.normal(0, 0.3, (items, factors)).astype(np.float32),
-        "user_factors": random.normal(0, 0.3, (len(users), factors)).astype(np.float32),
         "popularity": np.arange(items, 0, -1).astype(np.float32),
         "popularity_recent": np.arange(1, items + 1).astype(np.float32),
     }
     odd = np.arange(1, items + 1) % 2 == 1
     arrays["item_genres"] = np.stack([odd, ~odd], axis=1).astype(np.uint8)
-    arrays["genre_popularity"] = arrays["popularity"] * arrays["item_genres"].T
+    als = {
+        "item_factors": random.normal(0, 0.3, (items, factors)).astype(np.float32),
+        "user_factors": random.normal(0, 0.3, (len(users), factors)).astype(np.float32),
+    }
     liked = [sorted(likes[user]) for user in users]
     rows = sum(map(len, liked))
     arrays["history_indptr"] = np.cumsum([0, *map(len, liked)]).astype(np.int64)
@@ -59,7 +60,7 @@ def make_bundle(
     arrays["history_versions"][:, 0, 0] = T0
     canaries = []
     if users:
-        scores = arrays["item_factors"] @ arrays["user_factors"][0]
+        scores = als["item_factors"] @ als["user_factors"][0]
         best = [int(i) + 1 for i in np.argsort(-scores)[:10]]
         canaries = [Canary(user_id=users[0], item_ids=canary_ids or best)]
     manifest = Manifest(
@@ -72,13 +73,14 @@ def make_bundle(
         rows={"signals": rows, "users": len(users), "items": items},
         topic_id=topic_id,
         offsets=dict(offsets or {}),
-        factors=factors,
-        regularization=0.1,
-        alpha=3.0,
         confidence=confidence or ConfidenceParameters(),
         genres=GENRES,
         metrics={"ndcg@10": 0.2},
-        canaries=canaries,
+        models={
+            "als": ModelEntry(kind="als", parameters={"regularization": 0.1, "alpha": 3.0}, canaries=canaries),
+            "popular": ModelEntry(kind="popular"),
+        },
+        default_model="als",
         files={},
     )
-    return open_bundle(write_bundle(model_dir, manifest, arrays))
+    return open_bundle(write_bundle(model_dir, manifest, arrays, {"als": als, "popular": {}}))

@@ -13,12 +13,31 @@ ALLOWED = {
     "services/common": {"services.contracts", "services.common"},
     "services/inference": {"services.contracts", "services.common", "services.inference"},
     "services/consumer": {"services.contracts", "services.common", "services.consumer"},
+    "services/exporter": {"services.contracts", "services.common", "services.exporter"},
     "services/probe": {"services.contracts", "services.common", "services.probe"},
     "services/trainer": {"services.contracts", "services.common", "services.trainer"},
     "ui": {"services.contracts", "ui"},
     "dags": set[str](),
     "infra": {"services.contracts", "services.common", "infra"},
 }
+LAYERS = {
+    "services/inference": {
+        "history": {"metrics"},
+        "catalogue": {"local_state"},
+        "models": {"history", "catalogue", "metrics", "local_state"},
+        "events": {"history", "metrics"},
+        "recommend": {"models", "history", "catalogue", "events", "metrics"},
+        "privacy": {"recommend", "history", "local_state"},
+        "http": {"recommend", "models", "history", "catalogue", "events", "privacy", "metrics"},
+    },
+    "services/trainer": {
+        "data": set[str](),
+        "models": {"data"},
+        "engines": {"data", "models"},
+        "evaluation": {"data", "models", "engines"},
+    },
+}
+"""Per folder of a service what else of the service it may import."""
 
 
 def imported_modules(path: Path) -> Iterator[str]:
@@ -39,6 +58,19 @@ def test_a_folder_imports_only_what_lies_below_it(folder: str) -> None:
         for path in (ROOT / folder).rglob("*.py")
         for module in imported_modules(path)
         if module.startswith(ours) and not any(module.startswith(f"{allowed}.") for allowed in ALLOWED[folder])
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(("service", "folder"), [(service, folder) for service in LAYERS for folder in LAYERS[service]])
+def test_within_a_service_imports_run_one_way(service: str, folder: str) -> None:
+    package = service.replace("/", ".")
+    allowed = {folder, *LAYERS[service][folder]}
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {module}"
+        for path in (ROOT / service / folder).rglob("*.py")
+        for module in imported_modules(path)
+        if module.startswith(f"{package}.") and module.split(".")[2] not in allowed
     ]
     assert wrong == []
 

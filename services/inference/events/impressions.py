@@ -1,6 +1,7 @@
 """Sends every served list to the topic `impressions`, off the answer's path: when Kafka is slow, lists are dropped."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from confluent_kafka import KafkaError, Producer
@@ -39,7 +40,7 @@ class ImpressionPublisher:
         if self._producer is not None:
             self._metrics.impressions_dropped.inc(self._producer.flush(timeout_seconds))
 
-    def publish(self, impression: Impression, headers: dict[str, str]) -> None:
+    def publish(self, impression: Impression, headers: Mapping[str, str]) -> None:
         """Queue one list; never blocks, counts what could not be queued or delivered."""
         if self._producer is None:
             return

@@ -16,6 +16,7 @@ from services.inference.http.front_door import FrontDoor
 from services.inference.http.problems import ProblemError
 from services.inference.http.request_context import RequestContext, request_id_of
 from services.inference.http.routes import events, health, items, models, users
+from services.inference.recommend.request import UnknownChoiceError
 from services.inference.recommend.service import NoCatalogueError, NoModelError
 
 DESCRIPTION = """Feedback in, lists out. A like changes the viewer's next list at once.
@@ -49,10 +50,16 @@ def create_app(services: Services, running: AbstractAsyncContextManager[None], d
         app.include_router(module.router)
     problems.install(app)
     _install_absences(app)
+    app.add_exception_handler(UnknownChoiceError, _unknown_choice)
     openapi.install(app)
     app.add_middleware(FrontDoor, doors=doors)
     app.add_middleware(RequestContext, metrics=services.metrics, on_error=problems.internal_error)
     return app
+
+
+async def _unknown_choice(request: Request, error: Exception) -> Response:
+    assert isinstance(error, UnknownChoiceError)
+    return problems.respond(problems.invalid(error.field, str(error)).problem(request_id_of(request)))
 
 
 def _install_absences(app: FastAPI) -> None:

@@ -24,7 +24,7 @@ from services.inference.metrics import Metrics
 from services.inference.models.notices import Notices
 from services.inference.models.store import ModelStore
 from services.inference.privacy.erasure import Erasure
-from services.inference.recommend.service import Serving
+from services.inference.recommend.service import Recommendations
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Services:
     follower: TopicFollower
     store: ModelStore
     notices: Notices
-    serving: Serving
+    recommendations: Recommendations
     events: EventPublisher
     impressions: ImpressionPublisher
     erasure: Erasure

@@ -20,8 +20,7 @@ from services.inference.history.topic_follower import TopicFollower
 from services.inference.history.topic_reader import ReplayError, StartingPoint
 from services.inference.local_state import LocalState
 from services.inference.metrics import Metrics
-from services.inference.models.model import Model, load_model
-from services.inference.recommend.recommender import held_by
+from services.inference.models.served import ServedBundle, load_served
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ class ModelStore:
         self._metrics = metrics
         self._now = now
         self._reloading = threading.Lock()
-        self.current: Model | None = None
+        self.current: ServedBundle | None = None
         """The model to serve, None before the first one."""
         self.refused: str | None = None
         """Why the champion is not served; None: it is, or there is none."""
@@ -134,16 +133,16 @@ class ModelStore:
 
     def _serve(self, version: str, stage: str) -> None:
         before = self.current
-        model = load_model(open_bundle(self._model_dir / version), stage, self._now())
+        model = load_served(open_bundle(self._model_dir / version), stage, self._now())
         start = StartingPoint(model.manifest.topic_id, model.manifest.offsets)
         self._follower.cover(start)
         self.current = model
-        self._live.prune(lambda user_id, slots: held_by(model, user_id, slots))
+        self._live.prune(model.held)
         self._follower.uncover(start)
         self._publish_metrics(model)
         log.info("a model is served", extra={"version": model.version, "previous": before and before.version})
 
-    def _publish_metrics(self, model: Model) -> None:
+    def _publish_metrics(self, model: ServedBundle) -> None:
         self._metrics.model_info.clear()
         self._metrics.model_info.labels(model.version, model.stage).set(1)
         self._metrics.model_trained.set(model.manifest.created_at.timestamp())

@@ -19,7 +19,7 @@ from services.contracts.rest import Erased, ServedList, UserExport
 from services.inference.history.live import LiveHistory
 from services.inference.local_state import LocalState
 from services.inference.privacy.traces import NOT_OURS, Traces
-from services.inference.recommend.service import Serving
+from services.inference.recommend.service import Recommendations
 
 _CLICKHOUSE_SECONDS = 20
 """A deletion that takes longer goes on in ClickHouse; the caller is told to call again."""
@@ -42,14 +42,14 @@ class Erasure:
         clickhouse_url: SecretStr,
         *,
         live: LiveHistory,
-        serving: Serving,
+        recommendations: Recommendations,
         traces: Traces,
         state: LocalState,
     ) -> None:
         self._pool = pool
         self._clickhouse_url = clickhouse_url
         self._live = live
-        self._serving = serving
+        self._recommendations = recommendations
         self._traces = traces
         self._state = state
         self._kept: frozenset[UserId] | None = None
@@ -153,7 +153,7 @@ class Erasure:
 
     def _forget(self, user_ids: frozenset[UserId]) -> None:
         self._live.erase(user_ids)
-        self._serving.forget(user_ids)
+        self._recommendations.forget(user_ids)
         if self._live.erased != self._kept:
             # An id stays erased for ever, so what another replica on this machine has kept holds too.
             kept = self._state.read(_FILE, _Kept)

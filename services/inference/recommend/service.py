@@ -1,20 +1,35 @@
-"""What the routes ask for: a viewer's list, their history, lists of films; each from one consistent model."""
+"""The use case: lists, popular and similar films, and what a viewer said; each from one consistent bundle.
+
+`Recommendations.recommend` shows the stages of a list in order; they are in `services.inference.recommend.pipeline`.
+"""
 
 import threading
+import time
 from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from uuid import uuid4
 
 import numpy as np
 
+from services.contracts import rest
 from services.contracts.ids import ItemId, UserId
-from services.contracts.rest import HistoryEntry, ScoredItem
+from services.contracts.impressions import Impression
+from services.contracts.rest import DEFAULT_VARIANT, Basis, HistoryEntry, Item, ItemList, ScoredItem
 from services.contracts.signals import EPOCH
 from services.inference.catalogue.catalogue import Catalogue
+from services.inference.catalogue.films import Films
+from services.inference.events.impressions import ImpressionPublisher
 from services.inference.history.live import Live, LiveHistory
-from services.inference.models.model import Model
+from services.inference.metrics import Metrics
+from services.inference.models.base import History
+from services.inference.models.served import ServedBundle
 from services.inference.models.store import ModelStore
-from services.inference.recommend.recommender import Ranked, Taste, taste_of, whole_history
+from services.inference.recommend import pipeline
+from services.inference.recommend.pipeline import Ranked
+from services.inference.recommend.request import ListRequest, UnknownChoiceError
 from services.inference.recommend.shelf import Shelf, shelf_of
 
 _CACHED_VIEWERS = 10_000
@@ -30,125 +45,206 @@ class NoCatalogueError(Exception):
 
 @dataclass(frozen=True)
 class Moment:
-    """A model and one viewer's live signals that belong together: every signal is in one of the two."""
+    """A bundle and one viewer's live signals that belong together: every signal is in one of the two."""
 
-    model: Model
+    served: ServedBundle
     live: Live
 
 
-class Serving:
-    """Reads the model store, the live history and the catalogue. Thread-safe."""
+class Recommendations:
+    """Reads the model store, the live history and the catalogue; records what it shows. Thread-safe."""
 
-    def __init__(self, store: ModelStore, live: LiveHistory, catalogue: Catalogue) -> None:
+    def __init__(
+        self,
+        store: ModelStore,
+        live: LiveHistory,
+        catalogue: Catalogue,
+        *,
+        impressions: ImpressionPublisher,
+        metrics: Metrics,
+        now: Callable[[], datetime],
+    ) -> None:
         self._store = store
         self._live = live
         self._catalogue = catalogue
+        self._impressions = impressions
+        self._metrics = metrics
+        self._now = now
         self._lock = threading.Lock()
-        self._tastes: OrderedDict[UserId, tuple[int, Taste]] = OrderedDict()
-        self._tastes_model: Model | None = None
+        self._histories: OrderedDict[UserId, tuple[int, History]] = OrderedDict()
+        self._histories_of: ServedBundle | None = None
         self._shelf: Shelf | None = None
         self._putting_together = threading.Lock()
 
-    def model(self) -> Model:
-        """Return the model served now.
+    def recommend(
+        self, request: ListRequest, ranking: AbstractContextManager[object] | None = None
+    ) -> rest.Recommendations:
+        """Return the viewer's list, and record it if somebody sees it; ``ranking`` is entered around the computation.
 
         Raises:
-            NoModelError: there is none yet.
+            NoModelError, NoCatalogueError: there is nothing to make a list from yet.
+            UnknownChoiceError: there is no such genre or model.
         """
-        model = self._store.current
-        if model is None:
-            raise NoModelError
-        return model
+        start = time.perf_counter()
+        moment = self._moment(request.user_id)
+        served, shelf = moment.served, self._shelf_of(moment.served)
+        genre, model = _genre(shelf, request.genre), _model(served, request.model)
+        with ranking or nullcontext():
+            history = self._history(request.user_id, moment)
+            scored = pipeline.score(served, history, model)
+            seen = pipeline.already_seen(history)
+            ranked = pipeline.best(shelf, scored.scores, request.k, left_out=seen, genre=genre)
+        self._metrics.recommendation_seconds.labels(scored.strategy).observe(time.perf_counter() - start)
+        answer = rest.Recommendations(
+            model_version=served.version,
+            items=_items(shelf, ranked),
+            request_id=uuid4(),
+            user_id=request.user_id,
+            strategy=scored.strategy,
+            variant=DEFAULT_VARIANT,
+        )
+        if request.is_shown:
+            self._record(answer, request)
+        return answer
 
-    def shelf(self, model: Model) -> Shelf:
-        """Return the films of ``model`` that the catalogue has now; put together once per model and catalogue.
+    def popular(self, k: int, *, genre: str | None = None, recent: bool = False) -> ItemList:
+        """Return the films that most viewers like. Raises as `recommend` does."""
+        shelf = self._shelf_of(self.served())
+        ranked = pipeline.popular(shelf, k, genre=_genre(shelf, genre), recent=recent)
+        basis = Basis.POPULAR_RECENTLY if recent else Basis.POPULAR
+        return ItemList(model_version=shelf.served.version, items=_items(shelf, ranked), basis=basis)
 
-        Raises:
-            NoCatalogueError: the catalogue has not been read yet.
-        """
-        films, shelf = self._catalogue.films, self._shelf
-        if films is None:
-            raise NoCatalogueError
-        if shelf is None or shelf.model is not model or shelf.films is not films:
-            with self._putting_together:
-                shelf = self._shelf
-                if shelf is None or shelf.model is not model or shelf.films is not films:
-                    self._shelf = shelf = shelf_of(model, films)
-        return shelf
+    def similar(self, film: Item, k: int) -> ItemList:
+        """Return the films nearest to ``film``. Raises as `recommend` does."""
+        shelf = self._shelf_of(self.served())
+        ranked, basis = pipeline.similar(shelf, film, k)
+        return ItemList(model_version=shelf.served.version, items=_items(shelf, ranked), basis=basis)
 
-    def moment(self, user_id: UserId) -> Moment:
-        """Return the model with the viewer's live signals.
-
-        A swap drops from the live signals what the new model holds: if the model changed while the
-        signals were read, both are read again.
-
-        Raises:
-            NoModelError: there is no model yet.
-        """
-        while True:
-            model = self.model()
-            live = self._live.of(user_id)
-            if self._store.current is model:
-                return Moment(model, live)
-
-    def taste(self, user_id: UserId, moment: Moment) -> Taste:
-        """Return what the viewer's list is made from; computed once per model and signal."""
-        with self._lock:
-            if self._tastes_model is not moment.model:
-                self._tastes.clear()
-                self._tastes_model = moment.model
-            cached = self._tastes.get(user_id)
-        if cached is not None and cached[0] == moment.live.revision:
-            return cached[1]
-        taste = taste_of(moment.model, user_id, moment.live.slots)
-        with self._lock:
-            if self._tastes_model is moment.model:
-                self._tastes[user_id] = (moment.live.revision, taste)
-                self._tastes.move_to_end(user_id)
-                if len(self._tastes) > _CACHED_VIEWERS:
-                    self._tastes.popitem(last=False)
-        return taste
-
-    def forget(self, user_ids: frozenset[UserId]) -> None:
-        """Forget what was computed for these viewers."""
-        with self._lock:
-            for user_id in user_ids:
-                self._tastes.pop(user_id, None)
-
-    @staticmethod
-    def items(shelf: Shelf, ranked: Ranked) -> list[ScoredItem]:
-        """Return the ranked films with their titles."""
-        result = []
-        for item_id, score in zip(shelf.item_ids[ranked.indices].tolist(), ranked.scores.tolist(), strict=True):
-            item = shelf.films.items[ItemId(item_id)]
-            result.append(ScoredItem(id=item.id, title=item.title, year=item.year, genres=item.genres, score=score))
-        return result
-
-    def history(self, user_id: UserId, limit: int) -> tuple[int, list[HistoryEntry]]:
-        """Return how many films the viewer gave a signal, and the ``limit`` latest.
+    def history(self, user_id: UserId, limit: int) -> rest.History:
+        """Return what the viewer said about films, the ``limit`` latest first.
 
         Raises:
             NoModelError: there is no model yet, so history cannot be complete.
             NoCatalogueError: the catalogue has not been read yet.
         """
-        films = self._catalogue.films
-        if films is None:
-            raise NoCatalogueError
-        moment = self.moment(user_id)
-        history, _ = whole_history(moment.model, user_id, moment.live.slots)
-        times = history.versions[:, :, 0].max(axis=1, initial=0)
+        films = self._films()
+        moment = self._moment(user_id)
+        signals, _ = moment.served.signals(user_id, moment.live.slots)
+        times = signals.versions[:, :, 0].max(axis=1, initial=0)
         latest = np.argsort(-times.astype(np.int64), kind="stable")[:limit]
         entries = []
         for row in latest:
-            given = history.versions[row, :, 0] > 0
-            rating = float(history.rating[row])
+            given = signals.versions[row, :, 0] > 0
+            rating = float(signals.rating[row])
             entries.append(
                 HistoryEntry(
-                    item=films.named(ItemId(int(history.item_ids[row]))),
-                    opinion=int(history.opinion[row]) if given[0] else None,
+                    item=films.named(ItemId(int(signals.item_ids[row]))),
+                    opinion=int(signals.opinion[row]) if given[0] else None,
                     rating=None if np.isnan(rating) else rating,
-                    watched=bool(history.watched[row]) if given[2] else None,
+                    watched=bool(signals.watched[row]) if given[2] else None,
                     updated_at=EPOCH + timedelta(microseconds=int(times[row])),
                 )
             )
-        return len(history.item_ids), entries
+        return rest.History(user_id=user_id, total=len(signals.item_ids), entries=entries)
+
+    def served(self) -> ServedBundle:
+        """Return the bundle served now.
+
+        Raises:
+            NoModelError: there is none yet.
+        """
+        served = self._store.current
+        if served is None:
+            raise NoModelError
+        return served
+
+    def forget(self, user_ids: frozenset[UserId]) -> None:
+        """Forget what was computed for these viewers."""
+        with self._lock:
+            for user_id in user_ids:
+                self._histories.pop(user_id, None)
+
+    def _moment(self, user_id: UserId) -> Moment:
+        """Return the bundle with the viewer's live signals.
+
+        A swap drops from the live signals what the new bundle holds: if the bundle changed while the
+        signals were read, both are read again.
+        """
+        while True:
+            served = self.served()
+            live = self._live.of(user_id)
+            if self._store.current is served:
+                return Moment(served, live)
+
+    def _history(self, user_id: UserId, moment: Moment) -> History:
+        """Return what models score from; put together once per bundle and signal."""
+        with self._lock:
+            if self._histories_of is not moment.served:
+                self._histories.clear()
+                self._histories_of = moment.served
+            cached = self._histories.get(user_id)
+        if cached is not None and cached[0] == moment.live.revision:
+            return cached[1]
+        history = moment.served.history(user_id, moment.live.slots)
+        with self._lock:
+            if self._histories_of is moment.served:
+                self._histories[user_id] = (moment.live.revision, history)
+                self._histories.move_to_end(user_id)
+                if len(self._histories) > _CACHED_VIEWERS:
+                    self._histories.popitem(last=False)
+        return history
+
+    def _films(self) -> Films:
+        films = self._catalogue.films
+        if films is None:
+            raise NoCatalogueError
+        return films
+
+    def _shelf_of(self, served: ServedBundle) -> Shelf:
+        """Return the films of ``served`` that the catalogue has now; put together once per bundle and catalogue."""
+        films, shelf = self._films(), self._shelf
+        if shelf is None or shelf.served is not served or shelf.films is not films:
+            with self._putting_together:
+                shelf = self._shelf
+                if shelf is None or shelf.served is not served or shelf.films is not films:
+                    self._shelf = shelf = shelf_of(served, films)
+        return shelf
+
+    def _record(self, answer: rest.Recommendations, request: ListRequest) -> None:
+        self._metrics.lists_served.labels(answer.strategy, answer.variant).inc()
+        impression = Impression(
+            request_id=answer.request_id,
+            user_id=answer.user_id,
+            item_ids=[ItemId(item.id) for item in answer.items],
+            strategy=answer.strategy,
+            variant=answer.variant,
+            model_version=answer.model_version,
+            served_at=self._now(),
+        )
+        self._impressions.publish(impression, request.headers)
+
+
+def _items(shelf: Shelf, ranked: Ranked) -> list[ScoredItem]:
+    """Return the ranked films with their titles."""
+    result = []
+    for item_id, score in zip(shelf.item_ids[ranked.indices].tolist(), ranked.scores.tolist(), strict=True):
+        item = shelf.films.items[ItemId(item_id)]
+        result.append(ScoredItem(id=item.id, title=item.title, year=item.year, genres=item.genres, score=score))
+    return result
+
+
+def _genre(shelf: Shelf, genre: str | None) -> int | None:
+    """Return the genre's index in the catalogue; None without a genre."""
+    if genre is None:
+        return None
+    index = shelf.films.genre_index.get(genre)
+    if index is None:
+        there_are = ", ".join(shelf.films.genre_index)
+        raise UnknownChoiceError("genre", f"there is no genre {genre!r}; there are {there_are}")
+    return index
+
+
+def _model(served: ServedBundle, model: str | None) -> str | None:
+    if model is not None and model not in served.recommenders:
+        raise UnknownChoiceError("model", f"there is no model {model!r}; there are {', '.join(served.recommenders)}")
+    return model

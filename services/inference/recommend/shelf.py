@@ -1,4 +1,4 @@
-"""The films that may be shown: those of the catalogue, in the order in which the model addresses them."""
+"""The films that may be shown: those of the catalogue, in the order in which models address them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,29 +7,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.inference.catalogue.films import Films
-from services.inference.models.model import Model
+from services.inference.models.served import ServedBundle
 
 
 @dataclass(frozen=True, eq=False)
 class Shelf:
-    """One model over one catalogue: the model's n films, then the m films that only the catalogue knows, by id."""
+    """One bundle over one catalogue: the bundle's n films, then the m films that only the catalogue knows, by id."""
 
-    model: Model
+    served: ServedBundle
     films: Films
     item_ids: NDArray[np.int64]
     """(n + m,)"""
     listed: NDArray[np.bool_] | None
-    """(n,) which of the model's films the catalogue has; None: all of them."""
+    """(n,) which of the bundle's films the catalogue has; None: all of them."""
     has_genre: NDArray[np.bool_]
     """(n + m, genres), by the catalogue's genres of today."""
 
     def allowed(self, genre: int | None = None) -> NDArray[np.bool_] | None:
-        """Return which of the model's films may be shown, of one genre if given; None: all."""
-        return self.listed if genre is None else self.has_genre[: len(self.model.item_ids), genre]
+        """Return which of the bundle's films may be shown, of one genre if given; None: all."""
+        return self.listed if genre is None else self.has_genre[: len(self.served.item_ids), genre]
 
     def unscored(self, genre: int | None = None) -> NDArray[np.intp]:
-        """Return the indices of the films that the model does not know, of one genre if given, ascending."""
-        known = len(self.model.item_ids)
+        """Return the indices of the films that the bundle does not have, of one genre if given, ascending."""
+        known = len(self.served.item_ids)
         if genre is None:
             return np.arange(known, len(self.item_ids))
         return known + np.flatnonzero(self.has_genre[known:, genre])
@@ -41,18 +41,18 @@ class Shelf:
         return result
 
 
-def shelf_of(model: Model, films: Films) -> Shelf:
-    """Put a model's films beside the catalogue's; about 10 ms at 87,000 films."""
-    known = np.isin(films.ids, model.item_ids, assume_unique=True)
-    listed = np.isin(model.item_ids, films.ids, assume_unique=True)
+def shelf_of(served: ServedBundle, films: Films) -> Shelf:
+    """Put a bundle's films beside the catalogue's; about 10 ms at 87,000 films."""
+    known = np.isin(films.ids, served.item_ids, assume_unique=True)
+    listed = np.isin(served.item_ids, films.ids, assume_unique=True)
     new = np.flatnonzero(~known)
-    has_genre = np.zeros((len(model.item_ids) + len(new), len(films.genre_index)), bool)
+    has_genre = np.zeros((len(served.item_ids) + len(new), len(films.genre_index)), bool)
     has_genre[: len(listed)][listed] = films.has_genre[known]  # both in the order of ids
     has_genre[len(listed) :] = films.has_genre[new]
     return Shelf(
-        model=model,
+        served=served,
         films=films,
-        item_ids=np.concatenate([model.item_ids, films.ids[new]]),
+        item_ids=np.concatenate([served.item_ids, films.ids[new]]),
         listed=None if listed.all() else listed,
         has_genre=has_genre,
     )

@@ -9,7 +9,7 @@ from services.contracts.ids import UserId
 from services.inference.history.live import LiveHistory
 from services.inference.local_state import LocalState
 from services.inference.privacy.erasure import Erasure
-from services.inference.recommend.service import Serving
+from services.inference.recommend.service import Recommendations
 
 NOWHERE = SecretStr("http://default:@127.0.0.1:9/default")
 
@@ -25,7 +25,7 @@ def replica(folder: Path) -> tuple[Erasure, LiveHistory]:
     live = LiveHistory()
     other: Any = _Nothing()
     erasure = Erasure(
-        other, NOWHERE, live=live, serving=cast(Serving, other), traces=other, state=LocalState(folder)
+        other, NOWHERE, live=live, recommendations=cast(Recommendations, other), traces=other, state=LocalState(folder)
     )  # fmt: skip
     return erasure, live
 

@@ -7,8 +7,7 @@ from uuid import UUID
 from services.contracts.events import Action, Event
 from services.contracts.ids import ItemId, UserId
 from services.inference.history.live import LiveHistory
-from services.inference.models.model import load_model
-from services.inference.recommend.recommender import held_by
+from services.inference.models.served import load_served
 from tests.support.bundles import CREATED, make_bundle
 
 KNOWN, NEW = UserId(7), UserId(99)
@@ -40,20 +39,20 @@ def test_what_was_read_does_not_change_afterwards() -> None:
 
 
 def test_pruning_drops_exactly_what_the_model_has_as_new_or_newer(tmp_path: Path) -> None:
-    model = load_model(make_bundle(tmp_path, likes={7: [1, 2]}), "champion", CREATED)
+    model = load_served(make_bundle(tmp_path, likes={7: [1, 2]}), "champion", CREATED)
     live = LiveHistory()
     for event in (like(KNOWN, 1, BEFORE), like(KNOWN, 2, AFTER), like(KNOWN, 3, BEFORE), like(NEW, 1, BEFORE)):
         live.apply(event)
-    assert live.prune(lambda user, slots: held_by(model, user, slots)) == 1
+    assert live.prune(model.held) == 1
     assert sorted(slot >> 2 for slot in live.of(KNOWN).slots) == [2, 3]
     assert sorted(slot >> 2 for slot in live.of(NEW).slots) == [1]
 
 
 def test_a_viewer_without_live_signals_costs_no_memory(tmp_path: Path) -> None:
-    model = load_model(make_bundle(tmp_path, likes={7: [1, 2]}), "champion", CREATED)
+    model = load_served(make_bundle(tmp_path, likes={7: [1, 2]}), "champion", CREATED)
     live = LiveHistory()
     live.apply(like(KNOWN, 1, BEFORE))
-    live.prune(lambda user, slots: held_by(model, user, slots))
+    live.prune(model.held)
     assert len(live) == 0
     assert live.of(KNOWN) == live.of(UserId(12345))
 

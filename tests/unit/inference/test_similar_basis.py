@@ -1,21 +1,21 @@
 """A similar list says how it was made: by the model, or popular films of the same genres, or popular films."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from services.common.bundle import open_bundle, write_bundle
 from services.contracts.ids import ItemId
 from services.contracts.rest import Basis, Item
-from services.inference.models.model import Model, load_model
-from services.inference.recommend.recommender import similar
+from services.inference.models.served import ServedBundle, load_served
+from services.inference.recommend.pipeline import similar
 from tests.support.bundles import CREATED, make_bundle
 from tests.support.shelves import shelf
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Model:
-    return load_model(make_bundle(tmp_path), "champion", CREATED)
+def model(tmp_path: Path) -> ServedBundle:
+    return load_served(make_bundle(tmp_path), "champion", CREATED)
 
 
 def film(number: int, *genres: str) -> Item:
@@ -32,15 +32,22 @@ def film(number: int, *genres: str) -> Item:
         (film(42), Basis.POPULAR, [1, 2]),
     ],
 )
-def test_the_basis_is_what_ordered_the_list(model: Model, asked: Item, basis: Basis, first: list[int] | None) -> None:
+def test_the_basis_is_what_ordered_the_list(
+    model: ServedBundle, asked: Item, basis: Basis, first: list[int] | None
+) -> None:
     ranked, made_by = similar(shelf(model), asked, 2)
     assert made_by is basis
     assert first is None or model.item_ids[ranked.indices].tolist() == first
 
 
-def test_a_film_of_the_model_without_factors_is_not_called_similar_by_viewers(model: Model) -> None:
-    directions = model.directions.copy()
-    directions[1] = 0  # film 2, a comedy
-    ranked, basis = similar(shelf(replace(model, directions=directions)), film(2, "Comedy"), 2)
+def test_a_film_of_the_model_without_factors_is_not_called_similar_by_viewers(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path)
+    factors = bundle.models["als"]["item_factors"].copy()
+    factors[1] = 0  # film 2, a comedy
+    als = {**bundle.models["als"], "item_factors": factors}
+    manifest = bundle.manifest.model_copy(update={"version": "v2"})
+    path = write_bundle(tmp_path, manifest, bundle.arrays, {**bundle.models, "als": als})
+    model = load_served(open_bundle(path), "champion", CREATED)
+    ranked, basis = similar(shelf(model), film(2, "Comedy"), 2)
     assert basis is Basis.SAME_GENRES
     assert model.item_ids[ranked.indices].tolist() == [4, 6], "itself left out"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from services.trainer.comparison import RESAMPLES, compare
+from services.trainer.evaluation.comparison import RESAMPLES, compare
 
 
 def test_the_interval_of_a_share_is_that_of_the_binomial_distribution() -> None:

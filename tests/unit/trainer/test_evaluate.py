@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from services.trainer.dataset import training_data
-from services.trainer.evaluate import _best, evaluate, top_k
-from services.trainer.models import Recipe
-from services.trainer.signals import Signals, pivot
+from services.trainer.data.dataset import training_data
+from services.trainer.data.signals import Signals, pivot
+from services.trainer.evaluation.evaluate import _best, evaluate, top_k
+from services.trainer.models.recipe import Recipe
 
 OPINION = 0
+SMALL = Recipe.model_validate(
+    {"models": {"als": {"kind": "als", "parameters": {"factors": 2}}, "popular": {"kind": "popular"}}}
+)
 
 
 def likes(*rows: tuple[int, int, int]) -> Signals:
@@ -29,14 +32,14 @@ def test_popularity_is_measured_as_worked_out_by_hand() -> None:
     train = likes((1, 1, 1), (2, 1, 1), (2, 2, 1), (3, 1, 1), (3, 2, 1), (3, 3, 1), (4, 3, 1), (4, 4, 1))
     # User 1's list is 2, 3 and the truth is 3 and 9 (unknown); user 2's list is 3, 4 and the truth is 4.
     test = likes((1, 3, 2), (1, 9, 2), (2, 4, 2))
-    result = evaluate(pivot(train), pivot(test), {"ials": Recipe(factors=2)}, k=2)
+    result = evaluate(pivot(train), pivot(test), {"als": SMALL}, k=2)
     assert result.users == 2
     popular = result.metrics["popular"]
     second = 1 / log2(3)
     assert popular["hit_rate"] == 1.0
     assert popular["ndcg"] == pytest.approx((second / (1 + second) + second / 1) / 2)
     assert result.ndcg["popular"].tolist() == pytest.approx([second / (1 + second), second])
-    assert set(result.ndcg) == {"popular", "popular_recent", "ials"}
+    assert set(result.ndcg) == {"popular", "popular_recent", "als"}
     assert popular["recall"] == pytest.approx((1 / 2 + 1) / 2)
     assert popular["precision"] == pytest.approx(1 / 2)
     assert popular["mrr"] == pytest.approx(1 / 2)
@@ -46,13 +49,13 @@ def test_popularity_is_measured_as_worked_out_by_hand() -> None:
 
 def test_newcomers_and_films_seen_before_are_not_measured() -> None:
     train = likes((1, 1, 1), (2, 2, 1))
-    assert evaluate(pivot(train), pivot(likes((3, 1, 2), (1, 1, 2))), {"ials": Recipe(factors=2)}).users == 0
+    assert evaluate(pivot(train), pivot(likes((3, 1, 2), (1, 1, 2))), {"als": SMALL}).users == 0
 
 
 def test_a_disliked_film_is_no_truth() -> None:
     test = likes((1, 2, 2))
     disliked = Signals(test.user_id, test.item_id, test.kind, -test.value, test.time_us, test.id_low)
-    assert evaluate(pivot(likes((1, 1, 1), (2, 2, 1))), pivot(disliked), {"ials": Recipe(factors=2)}).users == 0
+    assert evaluate(pivot(likes((1, 1, 1), (2, 2, 1))), pivot(disliked), {"als": SMALL}).users == 0
 
 
 def test_no_recipe_is_refused() -> None:

@@ -2,8 +2,18 @@
 
 import pytest
 
-from services.trainer.comparison import Comparison
-from services.trainer.gate import CHAMPION, POPULAR, POPULAR_RECENT, Decision, GateLimits, Size, Verdict, decide, judge
+from services.trainer.evaluation.comparison import Comparison
+from services.trainer.evaluation.gate import (
+    CHAMPION,
+    POPULAR,
+    POPULAR_RECENT,
+    Decision,
+    GateLimits,
+    Size,
+    Verdict,
+    decide,
+    judge,
+)
 
 LIMITS = GateLimits(metric_drop=0.05, shrinkage=0.1, min_users=20)
 SIZE = Size(items=100, users=1000)

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from services.contracts.bundle import ConfidenceParameters
-from services.trainer.dataset import TrainingData, split_by_time, training_data
-from services.trainer.models import Recipe, popularity, train_ials
-from services.trainer.signals import Signals, pivot
+from services.trainer.data.dataset import TrainingData, split_by_time, training_data
+from services.trainer.data.popularity import popularity
+from services.trainer.data.signals import Signals, pivot
+from services.trainer.engines import local
+from services.trainer.models.recipe import ModelRecipe
 
 Row = tuple[int, int, int, float, int, int]
 OPINION, RATING, WATCHED = 0, 1, 2
@@ -120,19 +122,25 @@ def checkerboard(users: int = 20, items: int = 20) -> Signals:
     )
 
 
-def test_ials_recovers_the_rest_of_a_checkerboard() -> None:
+def als(data: TrainingData, **parameters: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The factors of users and items."""
+    arrays = local.fit(data, {"als": ModelRecipe(kind="als", parameters=parameters)})["als"].arrays
+    return arrays["user_factors"], arrays["item_factors"]
+
+
+def test_als_recovers_the_rest_of_a_checkerboard() -> None:
     data = training_data(pivot(checkerboard()), ConfidenceParameters())
-    factors = train_ials(data, Recipe(factors=4, regularization=0.1))
-    scores = np.where(dense(data) > 0, -np.inf, factors.users @ factors.items.T)
+    users, items = als(data, factors=4, regularization=0.1)
+    scores = np.where(dense(data) > 0, -np.inf, users @ items.T)
     for user, best in zip(data.user_ids, data.item_ids[scores.argmax(axis=1)], strict=True):
         assert (best % 2, best // 2 % 10) == (user % 2, user // 2 % 10)
 
 
 def test_training_twice_gives_equal_factors() -> None:
     data = training_data(pivot(checkerboard()), ConfidenceParameters())
-    one, other = (train_ials(data, Recipe(factors=8)) for _ in range(2))
-    assert np.array_equal(one.users, other.users)
-    assert np.array_equal(one.items, other.items)
+    one, other = (als(data, factors=8) for _ in range(2))
+    assert np.array_equal(one[0], other[0])
+    assert np.array_equal(one[1], other[1])
 
 
 def test_negative_weights_reach_implicit_unharmed() -> None:
@@ -143,9 +151,9 @@ def test_negative_weights_reach_implicit_unharmed() -> None:
     )
     with threadpool_limits(limits=1, user_api="blas"):  # type: ignore[no-untyped-call]
         model.fit(data.matrix(), show_progress=False)
-    ours = train_ials(data, Recipe(factors=4, regularization=0.1))
-    assert np.allclose(ours.items, model.item_factors, atol=1e-6)
-    assert np.allclose(ours.users, model.user_factors, atol=1e-6)
+    users, items = als(data, factors=4, regularization=0.1)
+    assert np.allclose(items, model.item_factors, atol=1e-6)
+    assert np.allclose(users, model.user_factors, atol=1e-6)
 
 
 def test_a_dislike_costs_a_film_its_score() -> None:
@@ -153,17 +161,17 @@ def test_a_dislike_costs_a_film_its_score() -> None:
     for name, opinion in {"silent": [], "disliked": [(1, 1, OPINION, -1.0, 1, 0)]}.items():
         rows = [row for row in _rows(checkerboard()) if row[:2] != (1, 1)]
         data = training_data(pivot(signals(*rows, *opinion)), ConfidenceParameters())
-        factors = train_ials(data, Recipe(factors=4, regularization=0.1))
-        score[name] = float(factors.users[0] @ factors.items[0])
+        users, items = als(data, factors=4, regularization=0.1)
+        score[name] = float(users[0] @ items[0])
     assert score["disliked"] < score["silent"] - 0.05
 
 
 def test_a_user_without_positives_has_zero_factors() -> None:
     some = checkerboard()
     data = training_data(pivot(signals(*_rows(some), (99, 1, OPINION, -1, 1, 0))), ConfidenceParameters())
-    factors = train_ials(data, Recipe(factors=8))
-    assert not factors.users[data.user_ids.tolist().index(99)].any()
-    assert factors.users[0].any()
+    users, _ = als(data, factors=8)
+    assert not users[data.user_ids.tolist().index(99)].any()
+    assert users[0].any()
 
 
 def test_a_dislike_does_not_make_a_film_popular() -> None:

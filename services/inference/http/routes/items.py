@@ -7,13 +7,11 @@ from fastapi import APIRouter, Query
 from fastapi.concurrency import run_in_threadpool
 
 from services.contracts.ids import ItemId
-from services.contracts.rest import DEFAULT_K, Basis, FieldError, Item, ItemList, ItemSearch
+from services.contracts.rest import DEFAULT_K, FieldError, Item, ItemList, ItemSearch
 from services.inference.http.dependencies import Genre, ItemIdPath, K, Services, ServicesDep
 from services.inference.http.openapi import problems
 from services.inference.http.parameters import TRUE_OR_FALSE, StrictRoute
 from services.inference.http.problems import ProblemError, invalid
-from services.inference.http.routes.genres import genre_index
-from services.inference.recommend.recommender import popular, similar
 
 router = APIRouter(prefix="/v1/items", tags=["films"], route_class=StrictRoute)
 
@@ -46,10 +44,7 @@ def popular_items(
     With `recent`, films that nobody liked lately follow, with a score below 1: those first that were liked in the
     shortest of ever longer periods, then by how many liked them.
     """
-    shelf = services.serving.shelf(services.serving.model())
-    ranked = popular(shelf, k, genre=genre_index(shelf, genre), recent=recent)
-    basis = Basis.POPULAR_RECENTLY if recent else Basis.POPULAR
-    return ItemList(model_version=shelf.model.version, items=services.serving.items(shelf, ranked), basis=basis)
+    return services.recommendations.popular(k, genre=genre, recent=recent)
 
 
 @router.get("/{item_id}", responses=problems(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE))
@@ -65,13 +60,7 @@ async def similar_items(item_id: ItemIdPath, services: ServicesDep, k: K = DEFAU
     ``basis`` says which of the two, or that no other film has a genre of its: popular films.
     """
     film = await _film(services, item_id)
-
-    def nearest() -> ItemList:
-        shelf = services.serving.shelf(services.serving.model())
-        ranked, basis = similar(shelf, film, k)
-        return ItemList(model_version=shelf.model.version, items=services.serving.items(shelf, ranked), basis=basis)
-
-    return await run_in_threadpool(nearest)
+    return await run_in_threadpool(services.recommendations.similar, film, k)
 
 
 async def _film(services: Services, item_id: int) -> Item:

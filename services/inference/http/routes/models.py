@@ -19,17 +19,18 @@ router = APIRouter(prefix="/v1/models", tags=["model"], route_class=StrictRoute)
 @router.get("/current", responses=problems(HTTPStatus.SERVICE_UNAVAILABLE))
 def current(services: ServicesDep) -> ModelInfo:
     """The model that this replica serves."""
-    model = services.serving.model()
-    manifest = model.manifest
+    served = services.recommendations.served()
+    manifest = served.manifest
     return ModelInfo(
-        version=model.version,
-        stage=model.stage,
+        version=served.version,
+        stage=served.stage,
         created_at=manifest.created_at,
-        loaded_at=model.loaded_at,
+        loaded_at=served.loaded_at,
         code_revision=manifest.code_revision,
-        users=len(model.user_ids),
-        items=len(model.item_ids),
-        factors=manifest.factors,
+        users=len(served.user_ids),
+        items=len(served.item_ids),
+        models={name: model.kind for name, model in manifest.models.items()},
+        default_model=manifest.default_model,
         metrics=manifest.metrics,
     )
 

@@ -6,24 +6,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from services.common.bundle import Arrays
 from services.contracts.bundle import Manifest
-from services.trainer.dataset import training_data
-from services.trainer.models import Factors, Recipe, popularity
-from services.trainer.publish import canaries, span_of
-from services.trainer.signals import History
+from services.trainer.bundles.publish import canaries, shared_arrays, span_of
+from services.trainer.data.dataset import has_positive, training_data
+from services.trainer.data.popularity import popularity
+from services.trainer.data.signals import History
+from services.trainer.models.base import kind_of, scorer
+from services.trainer.models.recipe import Recipe
 
-Arrays = Mapping[str, NDArray[Any]]
+Models = Mapping[str, Arrays]
+"""By model its own arrays."""
 
 
-def without_viewers(manifest: Manifest, arrays: Arrays, viewers: NDArray[np.int64]) -> tuple[Manifest, Arrays]:
-    """Return manifest and arrays without these viewers' factors, history, canaries and part in popularity.
+def without_viewers(
+    manifest: Manifest, arrays: Arrays, models: Models, viewers: NDArray[np.int64]
+) -> tuple[Manifest, Arrays, Models]:
+    """Return manifest and arrays without these viewers' rows, history, canaries and part in popularity.
 
-    What is left belongs to no single viewer: the factors of films were made from everybody's history, and stay. A film
-    that only these viewers liked has none any more, for its factors tell of nobody else.
+    What is left belongs to no single viewer: what models learned about films was learned from everybody, and stays; but
+    not about a film that only these viewers liked.
+
+    Raises:
+        UnknownKindError: a model is of a kind that this release does not have.
     """
     kept = ~np.isin(arrays["user_ids"], viewers)
-    if kept.all() and not np.isin([canary.user_id for canary in manifest.canaries], viewers).any():
-        return manifest, arrays
+    named = [canary.user_id for model in manifest.models.values() for canary in model.canaries]
+    if kept.all() and not np.isin(named, viewers).any():
+        return manifest, arrays, models
     counts = np.diff(arrays["history_indptr"])
     rows = np.repeat(kept, counts)
     history = History(
@@ -38,12 +48,19 @@ def without_viewers(manifest: Manifest, arrays: Arrays, viewers: NDArray[np.int6
     data = training_data(history, manifest.confidence)
     item_ids = arrays["item_ids"]
     liked = np.isin(item_ids, data.item_ids)
-    factors = Factors(
-        users=arrays["user_factors"][kept],
-        items=np.where(liked[:, None], arrays["item_factors"], 0).astype(np.float32),
-    )
-    recent_days = int(manifest.parameters.get("recent_days", Recipe().recent_days))
+    recent_days = int(manifest.parameters.get("recent_days", Recipe.model_fields["recent_days"].default))
     ever, lately = (_spread(item_ids, data.item_ids, counted) for counted in _popularities(data, recent_days))
+    shared = shared_arrays(
+        history, item_ids=item_ids, popularity=ever, popularity_recent=lately, item_genres=arrays["item_genres"]
+    )
+    own = {name: kind_of(model.kind).without(models[name], kept, liked) for name, model in manifest.models.items()}
+    positive = has_positive(data)
+    entries = {
+        name: model.model_copy(
+            update={"canaries": canaries(history.user_ids, item_ids, positive, scorer(model.kind, own[name], shared))}
+        )
+        for name, model in manifest.models.items()
+    }
     first, last = span_of(history)
     changed: dict[str, Any] = {
         "rows": manifest.rows
@@ -55,24 +72,10 @@ def without_viewers(manifest: Manifest, arrays: Arrays, viewers: NDArray[np.int6
         },
         "data_from": first,
         "data_until": last,
-        "canaries": canaries(history.user_ids, item_ids, factors),
+        "models": entries,
         "files": {},
     }
-    return manifest.model_copy(update=changed), {
-        **arrays,
-        "user_ids": history.user_ids,
-        "user_factors": factors.users,
-        "item_factors": factors.items,
-        "popularity": ever,
-        "popularity_recent": lately,
-        "genre_popularity": (ever * arrays["item_genres"].T).astype(np.float32),
-        "history_indptr": history.indptr,
-        "history_item_ids": history.item_ids,
-        "history_opinion": history.opinion,
-        "history_rating": history.rating,
-        "history_watched": history.watched,
-        "history_versions": history.versions,
-    }
+    return manifest.model_copy(update=changed), shared, own
 
 
 def _popularities(data: Any, recent_days: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

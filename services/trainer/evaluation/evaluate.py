@@ -9,7 +9,7 @@ the ideal list over min(|T|, k) films (``divide_by_achievable=True``; RecTools' 
 always). Ties of scores are broken by item id, ascending, for every model alike.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,15 +29,15 @@ from rectools.metrics import (
 )
 from scipy import sparse
 
-from services.trainer.dataset import TrainingData, liked, seen_matrix, training_data
-from services.trainer.models import Factors, Recipe, popularity, train_ials
-from services.trainer.signals import History
+from services.trainer.data.dataset import TrainingData, liked, seen_matrix, training_data
+from services.trainer.data.popularity import popularity
+from services.trainer.data.signals import History
+from services.trainer.engines import local
+from services.trainer.models.base import Scorer, scorer
+from services.trainer.models.recipe import Recipe
 
 K = 10
 BATCH_USERS = 512
-
-Scorer = Callable[[NDArray[np.int64]], NDArray[np.float32]]
-"""From positions of users on the training axis to (users, items) scores, a fresh array."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ class Evaluation:
 def evaluate(
     train: History, test: History, recipes: Mapping[str, Recipe], *, k: int = K, recent_days: int | None = None
 ) -> Evaluation:
-    """Train each recipe on ``train`` and measure it on ``test``, beside popularity and recent popularity.
+    """Train each recipe's default model on ``train``; measure it on ``test``, beside popularity and recent popularity.
 
-    The first recipe says what counts as liked, for all. With nobody to measure on, ``users`` is 0 and
-    there are no metrics.
+    By the names that ``recipes`` gives them. The first recipe says what counts as liked, for all. With nobody to
+    measure on, ``users`` is 0 and there are no metrics.
 
     Raises:
         ValueError: no recipe was given.
@@ -77,18 +77,16 @@ def evaluate(
     for name, recipe in recipes.items():
         own = data if recipe.confidence == judge.confidence else training_data(train, recipe.confidence)
         own_seen = seen if own is data else seen_matrix(train, users, own.item_ids)
-        lists = top_k(by_factors(train_ials(own, recipe)), users, own, own_seen, k)
+        model = recipe.models[recipe.default_model]
+        fitted = local.fit(own, {name: model})[name]
+        score = scorer(model.kind, fitted.arrays, {"popularity": popularity(own)})
+        lists = top_k(score, users, own, own_seen, k)
         measured[name] = _measure(lists, truth, data, k)
     return Evaluation(
         len(users),
         {name: metrics for name, (metrics, _) in measured.items()},
         {name: ndcg for name, (_, ndcg) in measured.items()},
     )
-
-
-def by_factors(factors: Factors) -> Scorer:
-    """Return the scorer of a factor model."""
-    return lambda users: factors.users[users] @ factors.items.T
 
 
 def top_k(score: Scorer, users: NDArray[np.int64], data: TrainingData, seen: sparse.csr_matrix, k: int) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from services.common.confidence import is_positive, weights
 from services.contracts.bundle import ConfidenceParameters
-from services.trainer.signals import History, Signals
+from services.trainer.data.signals import History, Signals
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,13 @@ def training_data(history: History, parameters: ConfidenceParameters) -> Trainin
         weight=weight[kept],
         time_us=history.time_us[kept],
     )
+
+
+def has_positive(data: TrainingData) -> NDArray[np.bool_]:
+    """Return whether each user (u,) is positive about anything."""
+    found = np.zeros(len(data.user_ids), bool)
+    found[data.user_index[data.weight > 0]] = True
+    return found
 
 
 def split_by_time(signals: Signals, test_share: float) -> tuple[Signals, Signals]:

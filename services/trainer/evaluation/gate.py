@@ -14,11 +14,11 @@ from math import isfinite
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.trainer.comparison import Comparison
+from services.trainer.evaluation.comparison import Comparison
 
 METRIC = "ndcg"
-CANDIDATE, CHAMPION, POPULAR, POPULAR_RECENT = "ials", "champion", "popular", "popular_recent"
-"""Names of the models in `Evaluation.metrics`."""
+CHAMPION, POPULAR, POPULAR_RECENT = "champion", "popular", "popular_recent"
+"""Names in `Evaluation.metrics` of what the candidate is compared with; its own is that of its default model."""
 RIVALS = {POPULAR: "popularity", POPULAR_RECENT: "recent popularity", CHAMPION: "the champion's recipe"}
 
 

@@ -31,9 +31,9 @@ from services.common.registry import ModelVersion, Stage
 from services.contracts.bundle import MANIFEST_FILE, Manifest
 from services.contracts.ids import UserId
 from services.trainer import run_folders
+from services.trainer.bundles.without_viewers import without_viewers
 from services.trainer.forget_files import ForgottenInFiles
 from services.trainer.run import Extracted, Run
-from services.trainer.without_viewers import without_viewers
 
 Viewers = NDArray[np.int64]
 _LOCK = int.from_bytes(b"forget")
@@ -154,7 +154,7 @@ def clean(model_dir: Path, connection: Connection[Any], version: str, viewers: V
     bundle = open_bundle(model_dir / version)
     if not len(_held(bundle.manifest, bundle.arrays["user_ids"], viewers)):
         return version
-    manifest, arrays = without_viewers(bundle.manifest, bundle.arrays, viewers)
+    manifest, arrays, models = without_viewers(bundle.manifest, bundle.arrays, bundle.models, viewers)
     # The same viewers left: the same name, whoever makes the copy.
     rest = hashlib.sha256(np.ascontiguousarray(arrays["user_ids"]).tobytes()).hexdigest()[:8]
     copy = manifest.model_copy(
@@ -163,7 +163,7 @@ def clean(model_dir: Path, connection: Connection[Any], version: str, viewers: V
             "parameters": manifest.parameters | {"origin": version},
         }
     )
-    written = open_bundle(write_bundle(model_dir, copy, arrays)).manifest
+    written = open_bundle(write_bundle(model_dir, copy, arrays, models)).manifest
     registry.replace(connection, version, written)
     shutil.rmtree(bundle.path)
     log.info("replaced %s by %s, which holds no erased viewer", version, written.version)
@@ -234,7 +234,7 @@ def _viewers_in(bundle: Path, viewers: Viewers) -> Viewers:
 
 
 def _held(manifest: Manifest, ids: Viewers, viewers: Viewers) -> Viewers:
-    named = np.array([canary.user_id for canary in manifest.canaries], np.int64)
+    named = np.array([c.user_id for model in manifest.models.values() for c in model.canaries], np.int64)
     found: Viewers = viewers[np.isin(viewers, ids) | np.isin(viewers, named)]
     return found
 

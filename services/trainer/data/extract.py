@@ -19,7 +19,7 @@ from services.common.kafka import TopicIdentity, describe_topic, end_offsets
 from services.contracts.ids import PROBE_USER
 from services.contracts.tables import SIGNALS_VIEW
 from services.contracts.topics import EVENTS_TOPIC
-from services.trainer.signals import KINDS, Signals
+from services.trainer.data.signals import KINDS, Signals
 
 log = logging.getLogger(__name__)
 

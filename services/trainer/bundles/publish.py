@@ -1,39 +1,36 @@
-"""Makes a bundle out of a trained model and the history it was trained on. Pure but for `write_bundle`'s caller."""
+"""Makes a bundle out of trained models and the history they were trained on. Pure but for `write_bundle`'s caller."""
 
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.contracts.bundle import Canary, Manifest
-from services.trainer.models import Factors
+from services.contracts.bundle import Canary, Manifest, ModelEntry
+from services.trainer.data.signals import History
+from services.trainer.models.base import Scorer
 from services.trainer.run import Evaluated, Extracted, Trained
-from services.trainer.signals import History
 
 CANARIES = 5
 CANARY_ITEMS = 10
 _CANARY_CANDIDATES = 500
 
 
-def bundle_arrays(
+def shared_arrays(
     history: History,
     *,
     item_ids: NDArray[np.int64],
-    factors: Factors,
     popularity: NDArray[np.float32],
     popularity_recent: NDArray[np.float32],
     item_genres: NDArray[np.uint8],
 ) -> dict[str, NDArray[Any]]:
-    """Return the arrays of the bundle, named as `services.contracts.bundle.ARRAYS` says."""
+    """Return what the bundle's models share, named as `services.contracts.bundle.SHARED_ARRAYS` says."""
     return {
         "item_ids": item_ids,
         "user_ids": history.user_ids,
-        "item_factors": factors.items,
-        "user_factors": factors.users,
         "popularity": popularity,
         "popularity_recent": popularity_recent,
-        "genre_popularity": (popularity * item_genres.T).astype(np.float32),
         "item_genres": item_genres,
         "history_indptr": history.indptr,
         "history_item_ids": history.item_ids,
@@ -44,18 +41,20 @@ def bundle_arrays(
     }
 
 
-def canaries(user_ids: NDArray[np.int64], item_ids: NDArray[np.int64], factors: Factors) -> list[Canary]:
+def canaries(
+    user_ids: NDArray[np.int64], item_ids: NDArray[np.int64], has_positive: NDArray[np.bool_], score: Scorer
+) -> list[Canary]:
     """Return lists that any replica must reproduce, seen films left in.
 
-    Of up to 500 users those are taken whose best eleven scores lie furthest apart, relative to the
+    Of up to 500 users with a positive those are taken whose best eleven scores lie furthest apart, relative to the
     greatest: another machine's rounding cannot change the order of theirs.
     """
     count = min(CANARY_ITEMS, len(item_ids))
-    with_factors = np.flatnonzero(np.any(factors.users != 0, axis=1))
-    sample = with_factors[np.linspace(0, len(with_factors) - 1, min(_CANARY_CANDIDATES, len(with_factors)), dtype=int)]
+    candidates = np.flatnonzero(has_positive)
+    sample = candidates[np.linspace(0, len(candidates) - 1, min(_CANARY_CANDIDATES, len(candidates)), dtype=int)]
     if len(sample) == 0:
         return []
-    scores = factors.users[sample] @ factors.items.T
+    scores = score(sample)
     order = np.argsort(-scores, axis=1, kind="stable")
     best = np.take_along_axis(scores, order[:, : count + 1], axis=1)
     gaps = np.min(-np.diff(best, axis=1), axis=1, initial=np.inf) / np.maximum(np.abs(best).max(axis=1), 1e-9)
@@ -76,7 +75,7 @@ def manifest(
     evaluated: Evaluated,
     history: History,
     genres: list[str],
-    canary_lists: list[Canary],
+    canary_lists: Mapping[str, list[Canary]],
 ) -> Manifest:
     """Return the bundle's manifest; `write_bundle` fills in the files."""
     first, last = span_of(history)
@@ -97,9 +96,6 @@ def manifest(
         },
         topic_id=extracted.topic_id,
         offsets=extracted.offsets,
-        factors=recipe.factors,
-        regularization=trained.regularization,
-        alpha=recipe.alpha,
         confidence=recipe.confidence,
         parameters={
             "recent_days": recipe.recent_days,
@@ -113,7 +109,11 @@ def manifest(
             for metric, value in values.items()
         }
         | {"evaluated_users": float(evaluated.users)},
-        canaries=canary_lists,
+        models={
+            name: ModelEntry(kind=model.kind, parameters=trained.parameters[name], canaries=canary_lists[name])
+            for name, model in recipe.models.items()
+        },
+        default_model=recipe.default_model,
         files={},
     )
 

@@ -1,0 +1,77 @@
+"""iALS: a viewer's factors are folded in from their history, and films score by their product with them."""
+
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from services.common.bundle import Arrays, BundleError
+from services.inference.models.base import Capabilities, Floats, History
+from services.inference.models.fold_in import fold_in, precompute
+from services.inference.models.loader import need
+from services.inference.models.ranking import scores_of
+
+
+class Parameters(BaseModel):
+    """What serving needs of the recipe."""
+
+    regularization: float = Field(ge=0)
+    alpha: float = Field(gt=0)
+
+
+class Als:
+    """f factors."""
+
+    capabilities = Capabilities(min_likes=1, finds_similar=True)
+
+    def __init__(self, item_factors: Floats, user_factors: Floats, parameters: Parameters) -> None:
+        """``item_factors`` (n, f), ``user_factors`` (u, f).
+
+        Raises:
+            numpy.linalg.LinAlgError: the item factors are degenerate.
+        """
+        self._item_factors = item_factors
+        self._user_factors = user_factors
+        self._alpha = np.float32(parameters.alpha)
+        self._basis = precompute(item_factors, parameters.regularization)
+        lengths = np.linalg.norm(item_factors, axis=1, keepdims=True)
+        # Of length 1, 0 for a film without any: their products are cosines.
+        self._directions = np.divide(item_factors, lengths, out=np.zeros_like(item_factors), where=lengths > 0)
+        self._folded: WeakKeyDictionary[History, Floats] = WeakKeyDictionary()
+
+    def score(self, history: History) -> Floats | None:
+        """Return the predictions, 1 for a like; None without a liked film of the bundle."""
+        if not bool(np.any(history.weight[history.known] > 0)):
+            return None
+        if history.trained_row is not None:
+            return scores_of(self._item_factors, self._user_factors[history.trained_row])
+        factors = self._folded.get(history)
+        if factors is None:
+            used = history.known & (history.weight != 0)
+            factors = fold_in(self._basis, history.indices[used], history.weight[used] * self._alpha)
+            self._folded[history] = factors
+        return scores_of(self._item_factors, factors)
+
+    def similar(self, index: int) -> Floats | None:
+        """Return the cosines of the films' factors, −1 to 1; None for a film about which nothing was learned."""
+        direction = self._directions[index]
+        return scores_of(self._directions, direction) if bool(direction.any()) else None
+
+
+def load(arrays: Arrays, parameters: dict[str, object], shared: Arrays) -> Als:
+    """Return the model; O(n f²).
+
+    Raises:
+        BundleError: arrays or parameters are not those of an iALS model over the shared axes.
+    """
+    item_factors, user_factors = need(arrays, "item_factors", "float32", 2), need(arrays, "user_factors", "float32", 2)
+    items, users, factors = len(shared["item_ids"]), len(shared["user_ids"]), item_factors.shape[1]
+    if item_factors.shape[0] != items or user_factors.shape != (users, factors):
+        raise BundleError(
+            f"item_factors {item_factors.shape} and user_factors {user_factors.shape} are not for {items} items"
+            f" and {users} users"
+        )
+    try:
+        return Als(item_factors, user_factors, Parameters.model_validate(parameters))
+    except np.linalg.LinAlgError as error:
+        raise BundleError(f"the item factors are degenerate: {error}") from error

@@ -1,0 +1,1 @@
+"""Bundles: made, published, pruned, and freed of erased viewers."""

@@ -1,0 +1,1 @@
+"""Extract, signals, training data, splits."""

@@ -1,0 +1,1 @@
+"""What is trained: recipes, and the kinds of model, one module each in `kinds`."""
