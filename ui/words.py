@@ -20,7 +20,7 @@ def detail(strategy: Strategy, history: History | None) -> str:
         return "What most viewers like, without what you have judged or seen. Like a film to make this list yours."
     if strategy is Strategy.POPULAR:
         return "What most viewers like. Like a film or two, and this list becomes yours."
-    if strategy is Strategy.IALS_FOLD_IN:
+    if strategy is Strategy.LIVE:
         return "Made from everything you said, up to a moment ago."
     return "Made by the latest training from everything you said."
 

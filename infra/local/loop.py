@@ -133,8 +133,8 @@ class Loop:
         """The next list is folded in from the likes."""
         answer = self.recommendations()
         items = [item["id"] for item in answer["items"]]
-        if answer["strategy"] != Strategy.IALS_FOLD_IN:
-            raise LoopError(f"the strategy is {answer['strategy']}, not {Strategy.IALS_FOLD_IN}", "inference")
+        if answer["strategy"] != Strategy.LIVE:
+            raise LoopError(f"the strategy is {answer['strategy']}, not {Strategy.LIVE}", "inference")
         if set(items) & set(self.liked) or items == self.first_list:
             raise LoopError(f"the list did not change: {items}", "inference")
         share = sum(GENRE in item["genres"] for item in answer["items"])
@@ -171,7 +171,7 @@ class Loop:
     def trained_list(self) -> str:
         """The viewer is known to the new model."""
         answer = self.recommendations()
-        if answer["strategy"] != Strategy.IALS or answer["model_version"] == self.model_before:
+        if answer["strategy"] != Strategy.TRAINED or answer["model_version"] == self.model_before:
             raise LoopError(f"strategy {answer['strategy']}, model {answer['model_version']}", "inference")
         if {item["id"] for item in answer["items"]} & set(self.liked):
             raise LoopError("the list shows films that the viewer has liked", "inference")
@@ -198,7 +198,7 @@ class Loop:
 
         def changed() -> bool:
             answer = self.recommendations(viewer)
-            personal = answer["strategy"] in {Strategy.IALS, Strategy.IALS_FOLD_IN}
+            personal = answer["strategy"] in {Strategy.TRAINED, Strategy.LIVE}
             return personal and film not in [item["id"] for item in answer["items"]]
 
         until(changed, 10, f"film {film} stayed in the list of viewer {viewer}", "inference", pause=0.002)

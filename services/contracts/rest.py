@@ -23,14 +23,14 @@ class _Answer(BaseModel):
 class Strategy(StrEnum):
     """How a list was made."""
 
-    IALS = "ials"
-    """The viewer's factors as trained: nothing new since the model was made."""
-    IALS_FOLD_IN = "ials_fold_in"
-    """The viewer's whole history, folded into the model's item factors at request time."""
+    TRAINED = "trained"
+    """The model scored the history that it was trained on: the viewer has done nothing since."""
+    LIVE = "live"
+    """The model scored the viewer's whole history, with what they did since it was trained."""
     POPULAR = "popular"
-    """The viewer likes nothing yet: popular films."""
+    """Popular films: the viewer likes nothing yet."""
     POPULAR_FALLBACK = "popular_fallback"
-    """The viewer likes films, none of which the model knows: popular films for want of better."""
+    """Popular films: the viewer likes some, and the model knows none of them."""
 
 
 class Item(_Answer):
@@ -79,6 +79,7 @@ class Recommendations(_RankedItems):
 
     request_id: UUID
     user_id: UserId
+    model: str = Field(description="The model that was asked, by its name in the bundle.")
     strategy: Strategy
     variant: str = DEFAULT_VARIANT
 

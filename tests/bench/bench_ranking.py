@@ -154,7 +154,7 @@ def main() -> int:
 
         def ranked(viewer: int, slots: dict[int, int]) -> pipeline.Ranked:
             history = model.history(UserId(viewer), slots)
-            scores = pipeline.score(model, history).scores
+            scores = pipeline.score(model, history, model.manifest.default_model).scores
             return pipeline.best(films, scores, K, left_out=pipeline.already_seen(history))
 
         folded = median_seconds(lambda v: ranked(v, live), viewers)

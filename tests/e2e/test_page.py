@@ -71,7 +71,7 @@ def test_three_likes_make_a_new_viewers_list_personal(page: Page, running_stack:
         liked.append(first)
 
     expect(page.get_by_role("heading", name=f"Because of {LIKES} likes")).to_be_visible()
-    expect(footer(page)).to_have_attribute("data-strategy", "ials_fold_in")
+    expect(footer(page)).to_have_attribute("data-strategy", "live")
     personal = shown(page)
     assert not set(liked) & set(personal), "what the viewer has judged is left out"
     assert personal[:10] != [item for item in popular if item not in liked][:10], "the order is the viewer's own"

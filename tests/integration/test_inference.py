@@ -41,7 +41,7 @@ def test_a_like_makes_a_new_viewers_list_personal_in_the_very_next_answer(replic
 
     assert replica.post({"user_id": 500, "item_id": 1, "action": "like"}).status_code == 202
     after, personal = replica.recommendations(500)
-    assert after == "ials_fold_in"
+    assert after == "live"
     assert 1 not in personal
     assert personal != popular[1:]
 
@@ -115,11 +115,11 @@ def test_times_that_clients_state_stand_whatever_the_order_and_the_replica(repli
 
 def test_a_viewer_of_the_model_keeps_the_trained_factors_until_the_next_signal(replica: Replica) -> None:
     strategy, films = replica.recommendations(7)
-    assert strategy == "ials"
+    assert strategy == "trained"
     assert not {1, 2, 3} & set(films)
     replica.post({"user_id": 7, "item_id": 9, "action": "dislike"})
     strategy, films = replica.recommendations(7)
-    assert strategy == "ials_fold_in"
+    assert strategy == "live"
     assert not {1, 2, 3, 9} & set(films)
 
 
@@ -165,7 +165,7 @@ def test_every_served_list_is_an_impression(replica: Replica) -> None:
     impression = Impression.model_validate_json(message.value() or b"")
     assert str(impression.request_id) == answer["request_id"]
     assert impression.item_ids == [item["id"] for item in answer["items"]]
-    assert (impression.user_id, impression.strategy, impression.model_version) == (7, "ials", "v1")
+    assert (impression.user_id, impression.strategy, impression.model_version) == (7, "trained", "v1")
 
 
 def test_the_probe_gets_lists_and_likes_as_viewers_do_but_its_lists_are_no_impressions(replica: Replica) -> None:
@@ -173,7 +173,7 @@ def test_the_probe_gets_lists_and_likes_as_viewers_do_but_its_lists_are_no_impre
     assert replica.recommendations(PROBE_USER)[0] == "popular"
     assert replica.post(like).status_code == 202
     strategy, films = replica.recommendations(PROBE_USER)
-    assert (strategy, 1 in films) == ("ials_fold_in", False)
+    assert (strategy, 1 in films) == ("live", False)
 
     replica.recommendations(7)  # the first that somebody sees
     (message,) = read_all(replica.kafka, replica.impressions_topic, 1)
@@ -189,7 +189,7 @@ def test_rubbish_on_the_topic_is_counted_and_stops_nothing(replica: Replica) -> 
     replica.post({"user_id": 77, "item_id": 6, "action": "like"})
     wait_until(lambda: "live_history_skipped_total 4.0" in replica.client.get("/metrics").text, "all four are counted")
     assert replica.ready()
-    assert replica.recommendations(77)[0] == "ials_fold_in"
+    assert replica.recommendations(77)[0] == "live"
 
 
 @pytest.mark.parametrize(

@@ -121,10 +121,10 @@ def test_an_erased_viewer_is_gone_from_every_store_and_replica_and_stays_refused
         client.command(
             "INSERT INTO impressions (epoch, partition, offset, record_time, request_id, user_id, item_ids, strategy,"
             f" variant, model_version, served_at, schema_version) VALUES (6, 0, {offset}, now64(3), generateUUIDv4(),"
-            f" {user}, [1, 2], 'ials', 'default', 'v1', '2026-01-01 00:00:00', 1)"
+            f" {user}, [1, 2], 'trained', 'default', 'v1', '2026-01-01 00:00:00', 1)"
         )
     assert second.post({"user_id": 7, "item_id": 9, "action": "like"}).status_code == 202
-    assert second.recommendations(7)[0] == "ials_fold_in"
+    assert second.recommendations(7)[0] == "live"
 
     export = first.client.get("/v1/users/7/export", headers=ADMIN).raise_for_status().json()
     assert [(e["item_id"], e["action"], e["event_time"]) for e in export["events"]] == [
@@ -207,7 +207,7 @@ def test_what_is_left_of_an_erased_viewer_is_counted_and_dated(replicas: list[Re
     for replica in replicas:
         wait_until(lambda replica=replica: replica.version() == copy, "the copy is served")  # type: ignore[misc]
         assert replica.services.store.refused is None
-        assert replica.recommendations(8)[0] == "ials"
+        assert replica.recommendations(8)[0] == "trained"
     later = first.client.delete("/v1/users/7", headers=ADMIN).json()
     assert (later["pending_bundles"], later["pending_viewers"], later["erased_at"]) == (0, 0, erased["erased_at"])
     assert later["forgotten_at"] > erased["erased_at"]

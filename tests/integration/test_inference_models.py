@@ -61,7 +61,7 @@ def test_without_a_model_it_is_alive_not_ready_and_serves_the_first_one_by_itsel
 
     serve(replica, make_bundle(replica.model_dir, "v1"))  # a bundle from before the topic existed
 
-    assert replica.recommendations(5)[0] == "ials_fold_in"
+    assert replica.recommendations(5)[0] == "live"
 
 
 def test_a_promotion_reaches_the_replica_by_itself(replica: Replica) -> None:
@@ -91,8 +91,8 @@ def test_what_the_new_model_holds_leaves_memory_and_what_it_does_not_stays(repli
     assert T0 > 0
     serve(replica, bundle_now(replica, "v2", likes={8: [4]}))
     assert len(replica.services.live) == 1
-    assert replica.recommendations(8)[0] == "ials"
-    assert replica.recommendations(9)[0] == "ials_fold_in"
+    assert replica.recommendations(8)[0] == "trained"
+    assert replica.recommendations(9)[0] == "live"
 
 
 def test_a_rollback_reads_the_topic_again_so_that_no_like_vanishes(replica: Replica) -> None:

@@ -58,7 +58,7 @@ def test_it_serves_the_model_it_had_and_catches_up_when_postgresql_returns(
     try:
         wait_until(replica.ready, "the replica is ready without PostgreSQL", 25)
         assert {user: replica.recommendations(user) for user in (7, 500, 501)} == stopped.before  # type: ignore[attr-defined]
-        assert stopped.before[7][0] == "ials"  # type: ignore[attr-defined]
+        assert stopped.before[7][0] == "trained"  # type: ignore[attr-defined]
         assert stopped.before[501][0] == "popular"  # type: ignore[attr-defined]
         for erased in (8, 9):
             assert replica.client.get(f"/v1/users/{erased}/recommendations").status_code == 410

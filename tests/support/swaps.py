@@ -41,7 +41,7 @@ def swap_under_load(replica: Replica, bundles: list[Bundle], swaps: int, clients
                 try:
                     answer = client.get("/v1/users/600/recommendations", params={"k": 100})
                     body = answer.json() if answer.status_code == 200 else {}
-                    good = body.get("strategy") == "ials_fold_in" and 12 not in [i["id"] for i in body["items"]]
+                    good = body.get("strategy") == "live" and 12 not in [i["id"] for i in body["items"]]
                     problem = "" if good else answer.text[:300]
                 except httpx.HTTPError as error:
                     body, problem = {}, repr(error)

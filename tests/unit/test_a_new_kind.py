@@ -154,7 +154,7 @@ def test_two_models_may_be_of_one_kind(tmp_path: Path) -> None:
     viewer = served.history(UserId(2), {})
     one, two = (score(served, viewer, name).scores for name in dice)
     assert not np.array_equal(one, two)
-    assert np.array_equal(score(served, viewer).scores, two)
+    assert np.array_equal(score(served, viewer, served.manifest.default_model).scores, two)
 
 
 def test_a_bundle_with_a_kind_that_this_release_does_not_have_is_refused_in_words(

@@ -42,17 +42,16 @@ class Ranked:
 NOTHING = LeftOut(np.empty(0, np.intp), np.empty(0, np.int64))
 
 
-def score(served: ServedBundle, history: History, model: str | None = None) -> Scored:
-    """Return the scores of the named model, or of the default one; popularity where the history says nothing to it.
+def score(served: ServedBundle, history: History, model: str) -> Scored:
+    """Return the scores of the named model, or popularity if the model cannot score this history.
 
-    That is a fallback where the viewer likes films and the model knows none of them. Dislikes alone say what to leave
-    out, not what to show.
+    That is a fallback if the viewer likes films, none of which the model knows. Dislikes alone say what to leave out,
+    not what to show.
     """
-    recommender = served.default if model is None else served.recommenders[model]
-    scores = recommender.score(history)
+    scores = served.recommenders[model].score(history)
     if scores is None:
         return Scored(served.popularity, Strategy.POPULAR_FALLBACK if history.has_likes else Strategy.POPULAR)
-    return Scored(scores, Strategy.IALS if history.trained_row is not None else Strategy.IALS_FOLD_IN)
+    return Scored(scores, Strategy.TRAINED if history.trained_row is not None else Strategy.LIVE)
 
 
 def already_seen(history: History) -> LeftOut:

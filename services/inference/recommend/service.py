@@ -100,6 +100,7 @@ class Recommendations:
             items=_items(shelf, ranked),
             request_id=uuid4(),
             user_id=request.user_id,
+            model=model,
             strategy=scored.strategy,
             variant=DEFAULT_VARIANT,
         )
@@ -244,7 +245,9 @@ def _genre(shelf: Shelf, genre: str | None) -> int | None:
     return index
 
 
-def _model(served: ServedBundle, model: str | None) -> str | None:
-    if model is not None and model not in served.recommenders:
+def _model(served: ServedBundle, model: str | None) -> str:
+    if model is None:
+        return served.manifest.default_model
+    if model not in served.recommenders:
         raise UnknownChoiceError("model", f"there is no model {model!r}; there are {', '.join(served.recommenders)}")
     return model

@@ -51,7 +51,7 @@ def nearest(shelf: Shelf, item: int, genres: list[str], k: int) -> Ranked:
 
 
 def rank(films: Shelf, history: History, k: int, genre: int | None = None) -> Ranked:
-    return best(films, score(films.served, history).scores, k, left_out=already_seen(history), genre=genre)
+    return best(films, score(films.served, history, "als").scores, k, left_out=already_seen(history), genre=genre)
 
 
 def shown(model: ServedBundle, history: History, k: int = 100) -> list[int]:
@@ -59,7 +59,7 @@ def shown(model: ServedBundle, history: History, k: int = 100) -> list[int]:
 
 
 def strategy(model: ServedBundle, history: History) -> Strategy:
-    return score(model, history).strategy
+    return score(model, history, "als").strategy
 
 
 def test_an_unchanged_viewer_is_ranked_by_the_trained_factors_without_the_seen_films(model: ServedBundle) -> None:
@@ -67,7 +67,7 @@ def test_an_unchanged_viewer_is_ranked_by_the_trained_factors_without_the_seen_f
     als = model.bundle.models["als"]
     scores = als["item_factors"] @ als["user_factors"][0]
     expected = [int(i) + 1 for i in np.argsort(-scores) if i + 1 not in (1, 2, 3)]
-    assert strategy(model, history) is Strategy.IALS
+    assert strategy(model, history) is Strategy.TRAINED
     assert shown(model, history) == expected
     assert shown(model, history, 10) == expected[:10]
 
@@ -75,15 +75,17 @@ def test_an_unchanged_viewer_is_ranked_by_the_trained_factors_without_the_seen_f
 def test_a_new_like_is_folded_in_with_the_whole_history_and_leaves_the_list(model: ServedBundle) -> None:
     history = model.history(KNOWN, slots((20, Action.LIKE)))
     everything_live = model.history(UNKNOWN, slots(*((i, Action.LIKE) for i in (1, 2, 3, 20))))
-    assert strategy(model, history) is Strategy.IALS_FOLD_IN
-    np.testing.assert_allclose(score(model, history).scores, score(model, everything_live).scores, rtol=1e-4, atol=1e-6)
+    assert strategy(model, history) is Strategy.LIVE
+    np.testing.assert_allclose(
+        score(model, history, "als").scores, score(model, everything_live, "als").scores, rtol=1e-4, atol=1e-6
+    )
     assert not {1, 2, 3, 20} & set(shown(model, history))
     assert len(shown(model, history)) == 36
 
 
 def test_a_signal_older_than_the_bundles_changes_nothing(model: ServedBundle) -> None:
     history = model.history(KNOWN, slots((1, Action.UNLIKE), time=T0 - 10))
-    assert strategy(model, history) is Strategy.IALS
+    assert strategy(model, history) is Strategy.TRAINED
     assert 1 not in shown(model, history)
 
 

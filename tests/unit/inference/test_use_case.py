@@ -151,6 +151,7 @@ def test_whatever_was_said_a_list_keeps_its_promises(
     assert genre is None or all(genre in item.genres for item in answer.items)
     assert scores == sorted(scores, reverse=True)
     assert films == World(world.served, live=alone.live).films(request), "another replica"
+    assert answer.model == model
     liked = any(weight > 0 for weight in history.weight[history.known])
     assert (answer.strategy in {Strategy.POPULAR, Strategy.POPULAR_FALLBACK}) is (model == "als" and not liked)
 

@@ -149,7 +149,8 @@ def make_app(state: FakeState) -> FastAPI:
             items=_scored(left[:k]),
             request_id=state.lists[-1],
             user_id=UserId(user_id),
-            strategy=Strategy.IALS_FOLD_IN if liked else Strategy.POPULAR,
+            model="als",
+            strategy=Strategy.LIVE if liked else Strategy.POPULAR,
         )
 
     @app.get("/v1/items/popular")

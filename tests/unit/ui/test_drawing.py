@@ -77,7 +77,7 @@ def test_each_strategy_is_explained_in_its_own_words() -> None:
     history = _history(_said(opinion=1))
     assert headline(Strategy.POPULAR, history) == "Popular now"
     assert headline(Strategy.POPULAR_FALLBACK, history) == "Popular now"
-    assert headline(Strategy.IALS_FOLD_IN, history) == "Because of 1 like"
+    assert headline(Strategy.LIVE, history) == "Because of 1 like"
     assert len({detail(strategy, history) for strategy in Strategy} | {detail(Strategy.POPULAR, _history())}) == 5
 
 
