@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timezone
+from functools import partial
 
 from fastapi import FastAPI
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
@@ -68,30 +69,28 @@ def build(
         kafka, events_topic, metrics, live=live, timeout_seconds=settings.publish_timeout_seconds, now=now
     )
 
+    # Started in this order; stopped in the reverse one, when the server has answered every request: what is queued then
+    # was promised to nobody, or is impressions.
+    background: tuple[tuple[Callable[[], object] | None, Callable[[], object]], ...] = (
+        (partial(pool.open, wait=False), pool.close),
+        (None, catalogue.close),
+        (impressions.start, impressions.stop),
+        (events.start, events.stop),
+        (None, follower.stop),  # the first model starts it
+        (notices.start, notices.stop),  # loads the first model
+    )
+
     @asynccontextmanager
-    async def running() -> AsyncIterator[None]:
-        pool.open(wait=False)
-        events.start()
-        impressions.start()
-        notices.start()  # loads the first model, which starts the follower
-        try:
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stops:
+            for start, stop in background:
+                if start is not None:
+                    start()
+                stops.push_async_callback(run_in_threadpool, stop)
             yield
-        finally:
-            # The server has answered every request by now: what is queued was promised to nobody, or is impressions.
-            for stop in (notices.stop, follower.stop, events.stop, impressions.stop, catalogue.close, pool.close):
-                await run_in_threadpool(stop)
 
     services = Services(
-        metrics=metrics,
-        catalogue=catalogue,
-        live=live,
-        follower=follower,
-        store=store,
-        notices=notices,
-        recommendations=recommendations,
-        events=events,
-        impressions=impressions,
-        erasure=erasure,
-        admin_key=settings.admin_api_key,
-    )
-    return create_app(services, running(), Doors(settings.host_names))
+        metrics=metrics, catalogue=catalogue, live=live, follower=follower, store=store, notices=notices,
+        recommendations=recommendations, events=events, erasure=erasure, admin_key=settings.admin_api_key,
+    )  # fmt: skip
+    return create_app(services, lifespan, Doors(settings.host_names))

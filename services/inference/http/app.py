@@ -1,7 +1,7 @@
 """The application: routes, errors and lifespan around the parts that it is given."""
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
 
 import psycopg
@@ -26,14 +26,10 @@ _NO_SECOND_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "lo
 """FastAPI's own, which would tell everything twice, with query strings; `RequestContext` does it for all requests."""
 
 
-def create_app(services: Services, running: AbstractAsyncContextManager[None], doors: Doors) -> FastAPI:
-    """Return the application; ``running`` starts and stops what works in the background."""
-
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with running:
-            yield
-
+def create_app(
+    services: Services, lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]], doors: Doors
+) -> FastAPI:
+    """Return the application; ``lifespan`` starts and stops what works in the background."""
     app = FastAPI(
         title="MovieRecs",
         version="1",

@@ -12,7 +12,6 @@ from pydantic import SecretStr
 from services.contracts.ids import MAX_ID, PROBE_USER, UserId
 from services.contracts.rest import ADMIN_KEY_HEADER, DEFAULT_K, MAX_K, FieldError
 from services.inference.catalogue.catalogue import Catalogue
-from services.inference.events.impressions import ImpressionPublisher
 from services.inference.events.publisher import EventPublisher
 from services.inference.history.live import LiveHistory
 from services.inference.history.topic_follower import TopicFollower
@@ -39,7 +38,6 @@ class Services:
     notices: Notices
     recommendations: Recommendations
     events: EventPublisher
-    impressions: ImpressionPublisher
     erasure: Erasure
     admin_key: SecretStr
     searches: Lane = field(default_factory=lambda: Lane("a search", at_once=6, waiting=32))
