@@ -21,7 +21,7 @@ Place = tuple[str, int]
 
 
 class RestartError(StopError):
-    """This loop cannot go on, but a new one can. Nothing has been committed that is not stored."""
+    """This ingestion cannot go on, but a new one can. Nothing has been committed that is not stored."""
 
 
 @dataclass(eq=False)
@@ -44,7 +44,7 @@ class Owned:
 class Membership:
     """The consumer's part in the group. Its callbacks run inside the consumer's `poll` and `consume`, on that thread.
 
-    Errors must not pass through librdkafka: ``fail`` gets them, for the loop to raise.
+    Errors must not pass through librdkafka: ``fail`` gets them, for the ingestion to raise.
     """
 
     def __init__(

@@ -26,7 +26,7 @@ class GivenUpError(Exception):
 
 
 class Waiting(Protocol):
-    """How the loop spends time while it cannot go on."""
+    """How the ingestion spends time while it cannot go on."""
 
     def wait(self, seconds: float) -> None:
         """Wait that long, polling Kafka with all partitions paused.
@@ -65,7 +65,7 @@ class Patience:
         ``attempt`` must be safe to repeat: an earlier try may have worked and only its answer been lost.
 
         Raises:
-            GivenUpError: the loop has no more time.
+            GivenUpError: the ingestion has no more time.
             StopError: the schema is not ours.
             Exception: what `remedy_for` calls a fault of the data, as it was raised.
         """

@@ -1,4 +1,4 @@
-"""Runs the consumer for as long as it should: builds a loop, watches it, and builds another when one cannot go on."""
+"""Runs the consumer as long as it should: starts an ingestion, watches it, and starts another when one cannot go on."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ from services.common.metrics_server import Heartbeat
 from services.common.waiting import wait_for
 from services.consumer.breaker import Breaker
 from services.consumer.commits import Commits
-from services.consumer.loop import Loop
+from services.consumer.ingestion import Ingestion
 from services.consumer.membership import Place, RestartError
 from services.consumer.metrics import Metrics
 from services.consumer.settings import ConsumerSettings
@@ -80,19 +80,19 @@ class Service:
         *,
         only_bad: Mapping[Place, range] | None = None,
     ) -> None:
-        """``only_bad``: see `Loop` and `set_aside`."""
+        """``only_bad``: see `Ingestion` and `set_aside`."""
         self._only_bad = only_bad
         self._settings = settings
         self._metrics = metrics
         self._heartbeat = heartbeat
-        self._loop: Loop | None = None
+        self._ingestion: Ingestion | None = None
         self._stopping = threading.Event()
 
     def stop(self) -> None:
         """Store what is held, commit, and let `run` return."""
         self._stopping.set()
-        if self._loop is not None:
-            self._loop.stop()
+        if self._ingestion is not None:
+            self._ingestion.stop()
 
     def stop_on_signals(self) -> None:
         """Make SIGTERM and SIGINT stop the service within seconds; called once, from `main`."""
@@ -102,7 +102,7 @@ class Service:
             timer = threading.Timer(self._settings.consumer_stop_seconds + LAST_RESORT_SECONDS, self._end_now)
             timer.daemon = True
             timer.start()
-            if self._loop is None:  # waiting for Kafka or ClickHouse: there is nothing to store
+            if self._ingestion is None:  # waiting for Kafka or ClickHouse: there is nothing to store
                 raise SystemExit(0)
             self.stop()
 
@@ -128,7 +128,7 @@ class Service:
                 log.warning("starting over: %s", error)
                 self._stopping.wait(RESTART_SECONDS)
             finally:
-                self._loop = None
+                self._ingestion = None
 
     def _wait_for_stores(self) -> None:
         kafka = self._make_admin()
@@ -142,7 +142,7 @@ class Service:
         commits = Commits()
         callbacks = {"error_cb": _log_client_error, "on_commit": commits.on_commit}
         consumer = Consumer({**consumer_config(settings), **callbacks}, logger=client_log)
-        loop = Loop(
+        ingestion = Ingestion(
             consumer,
             settings.streams,
             commits=commits,
@@ -165,12 +165,12 @@ class Service:
             audit_seconds=settings.consumer_audit_seconds,
             full_seconds=settings.consumer_audit_full_seconds,
         )
-        self._loop = loop
+        self._ingestion = ingestion
         if self._stopping.is_set():  # between the check and now
-            loop.stop()
-        end_watch = watch.start(loop)
+            ingestion.stop()
+        end_watch = watch.start(ingestion)
         try:
-            loop.run()
+            ingestion.run()
         finally:
             end_watch()
 

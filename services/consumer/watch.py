@@ -1,4 +1,4 @@
-"""What is looked after beside the loop, on a thread of its own: topic identity, retention, lag, audit, erasure."""
+"""What is looked after beside the ingestion, on a thread of its own: topic identity, retention, lag, audit, erasure."""
 
 import logging
 import threading
@@ -14,7 +14,7 @@ from services.common import audit, erasure
 from services.common.kafka import TopicIdentity, describe_topic, retention_ms
 from services.common.positions import positions
 from services.consumer.errors import StopError
-from services.consumer.loop import Loop
+from services.consumer.ingestion import Ingestion
 from services.consumer.membership import RestartError
 from services.consumer.metrics import Metrics
 from services.consumer.start import GapError, overtaken
@@ -28,7 +28,7 @@ FULL_AUDIT_SHARE = 20
 
 
 class Watch:
-    """Watches over the partitions that a loop owns. Errors of the stores are logged, and the next turn tries again."""
+    """Watches the partitions that an ingestion owns. Errors of the stores are logged, and the next turn tries again."""
 
     def __init__(
         self,
@@ -52,16 +52,16 @@ class Watch:
         self._verified: dict[tuple[int, int], int] = {}
         self._retention: dict[str, int | None] = {}
 
-    def start(self, loop: Loop) -> Callable[[], None]:
-        """Watch ``loop`` from a daemon thread; return what ends that."""
+    def start(self, ingestion: Ingestion) -> Callable[[], None]:
+        """Watch ``ingestion`` from a daemon thread; return what ends that."""
         ended = threading.Event()
 
         def run() -> None:
             while not ended.wait(WATCH_SECONDS):
                 try:
-                    self.look(loop)
+                    self.look(ingestion)
                 except StopError as error:
-                    loop.fail(error)
+                    ingestion.fail(error)
                     return
                 except Exception as error:
                     log.warning("could not look after the partitions, will try again: %r", error)
@@ -70,7 +70,7 @@ class Watch:
         threading.Thread(target=run, name="watch", daemon=True).start()
         return ended.set
 
-    def look(self, loop: Loop) -> None:
+    def look(self, ingestion: Ingestion) -> None:
         """Look once.
 
         Raises:
@@ -79,7 +79,7 @@ class Watch:
             Exception: of Kafka's or ClickHouse's client.
         """
         by_topic: dict[TopicIdentity, list[int]] = {}
-        owned = loop.owned()
+        owned = ingestion.owned()
         self._metrics.keep_only(owned)
         for (_, partition), ours in owned.items():
             by_topic.setdefault(ours.topic, []).append(partition)

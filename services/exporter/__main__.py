@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 from services.common.metrics_server import Heartbeat, serve
 from services.common.telemetry import configure_logging
 from services.exporter.settings import ExporterSettings
-from services.exporter.wiring import QUERY_SECONDS, make_loop
+from services.exporter.wiring import QUERY_SECONDS, make_scheduler
 
 log = logging.getLogger("services.exporter")
 
@@ -21,13 +21,13 @@ def main() -> NoReturn:
     configure_logging("exporter", settings.log_level)
     for client in ("urllib3", "clickhouse_connect"):  # a store that is away is told once, by us
         logging.getLogger(client).setLevel(logging.CRITICAL)
-    loop = make_loop(settings, REGISTRY)
+    scheduler = make_scheduler(settings, REGISTRY)
     # A look may wait for two stores once, and three times for ClickHouse's answers.
     heartbeat = Heartbeat(at_most_seconds=settings.exporter_interval_seconds + 4 * QUERY_SECONDS)
     server = serve(REGISTRY, heartbeat, settings.metrics_host, settings.exporter_port, settings.host_names)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     log.info("reading the stores", extra={"port": server.server_port})
-    loop.run(heartbeat)
+    scheduler.run(heartbeat)
 
 
 if __name__ == "__main__":

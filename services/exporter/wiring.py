@@ -9,7 +9,7 @@ from services.contracts import metrics
 from services.exporter import lists, models, stream, truth, unknown
 from services.exporter.dependency import Dependency
 from services.exporter.gauges import Gauges, Samples
-from services.exporter.loop import Loop, Part
+from services.exporter.scheduler import Part, Scheduler
 from services.exporter.settings import ExporterSettings
 
 METRICS = (
@@ -40,7 +40,7 @@ QUERY_SECONDS = 30
 """An answer of ClickHouse or PostgreSQL that takes longer is given up."""
 
 
-def make_loop(settings: ExporterSettings, registry: CollectorRegistry) -> Loop:
+def make_scheduler(settings: ExporterSettings, registry: CollectorRegistry) -> Scheduler:
     """Wire; nothing is connected yet."""
     broker = Dependency("kafka", lambda: kafka.admin(settings.kafka_bootstrap_servers))
     rows = Dependency(
@@ -90,4 +90,4 @@ def make_loop(settings: ExporterSettings, registry: CollectorRegistry) -> Loop:
         Part("lists", late, look_at_lists),
         Part("unknown films", late, look_at_unknown_films),
     ]
-    return Loop(parts, (broker, rows, database), Gauges(METRICS, registry))
+    return Scheduler(parts, (broker, rows, database), Gauges(METRICS, registry))

@@ -8,8 +8,8 @@ from typing import NoReturn
 from services.common.metrics_server import Heartbeat, serve
 from services.common.telemetry import configure_logging
 from services.probe.api import HttpApi
-from services.probe.loop import Loop
 from services.probe.metrics import Metrics
+from services.probe.prober import Prober
 from services.probe.settings import ProbeSettings
 
 log = logging.getLogger("services.probe")
@@ -30,8 +30,8 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     apis = [HttpApi(url, settings.probe_timeout_seconds) for url in settings.inference_urls]
     log.info("probing", extra={"apis": len(apis), "port": server.server_port})
-    loop = Loop(apis, metrics, patience_seconds=settings.probe_timeout_seconds)
-    loop.run(settings.probe_interval_seconds, heartbeat)
+    prober = Prober(apis, metrics, patience_seconds=settings.probe_timeout_seconds)
+    prober.run(settings.probe_interval_seconds, heartbeat)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 from tests.support.processes import ROOT
 
 COPIED = ("services", "tests", "infra", "pyproject.toml")
-LOOP, BATCH = "services/consumer/loop.py", "services/consumer/batch.py"
+INGESTION, BATCH = "services/consumer/ingestion.py", "services/consumer/batch.py"
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ _QUARANTINE_THEN_GOOD = """\
 MUTATIONS = (
     Mutation(
         "commit before insert",
-        LOOP,
+        INGESTION,
         _STORE_THEN_COMMIT,
         "            self._commit(ours)\n" + _STORE_THEN_COMMIT.replace("            self._commit(ours)\n", ""),
         ("test_01 and not 25", "test_12_nothing", "test_13", "test_19_sigterm_while"),
@@ -78,21 +78,21 @@ MUTATIONS = (
     ),
     Mutation(
         "good rows before the quarantine",
-        LOOP,
+        INGESTION,
         _QUARANTINE_THEN_GOOD,
         "".join(reversed(_QUARANTINE_THEN_GOOD.splitlines(keepends=True))),
         ("test_13",),
     ),
     Mutation(
         "no quarantine",
-        LOOP,
+        INGESTION,
         "        if rejected or erased:\n",
         "        if erased:\n",
         ("test_12_one_percent", "test_13"),
     ),
     Mutation(
         "offsets without a record are not entered",
-        LOOP,
+        INGESTION,
         "        if block.holes:\n",
         "        if False:\n",
         ("test_21 and committed",),
@@ -106,7 +106,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the breaker counts what a person has said is bad",
-        LOOP,
+        INGESTION,
         "        expected = self._expected_bad.get(block.place, ())\n",
         "        expected = ()\n",
         ("test_12_nothing",),
@@ -120,7 +120,7 @@ MUTATIONS = (
     ),
     Mutation(
         "commits for whoever owns the partition",
-        LOOP,
+        INGESTION,
         "                if self._membership.owned.get(block.place) is owned\n",
         "",
         ("test_06_put",),
@@ -207,7 +207,7 @@ def main() -> int:
     chosen = [m for m in MUTATIONS if not words or any(word in m.name for word in words)]
     logs = Path(tempfile.mkdtemp(prefix="mutations-"))
     tests = tuple(sorted({test for mutation in chosen for test in mutation.tests}))
-    unchanged = Mutation("nothing changed", LOOP, _STORE_THEN_COMMIT, _STORE_THEN_COMMIT, tests)
+    unchanged = Mutation("nothing changed", INGESTION, _STORE_THEN_COMMIT, _STORE_THEN_COMMIT, tests)
     if failed := failed_tests(unchanged, logs / "unchanged.log"):
         print(f"without any mutation these fail: {', '.join(failed)} ({logs}/unchanged.log)")
         return 2

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from infra.local.readiness import http_body
 from services.common.kafka import admin, describe_topic
-from services.consumer.loop import Loop
+from services.consumer.ingestion import Ingestion
 from services.consumer.membership import Owned
 from services.consumer.metrics import Metrics
 from services.consumer.watch import Watch
@@ -79,7 +79,7 @@ def test_lag_and_headroom_of_every_topic_are_current_while_clickhouse_is_away(pi
         for topic in topics:
             pipeline.produce_raw([(b"k", b"v")] * more, topic.name, partition=0)
         with pytest.raises(ConnectionRefusedError):
-            watch.look(cast("Loop", OwnsTheFirstPartitions()))
+            watch.look(cast("Ingestion", OwnsTheFirstPartitions()))
         for topic in topics:
             labels = {"topic": topic.name, "partition": "0"}
             lag = metrics.registry.get_sample_value("ingest_consumer_lag_messages", labels)

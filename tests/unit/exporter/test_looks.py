@@ -21,7 +21,7 @@ from services.contracts.metrics import (
 )
 from services.exporter.dependency import Dependency, NotThereError
 from services.exporter.gauges import Gauges, Samples
-from services.exporter.loop import Loop, Part
+from services.exporter.scheduler import Part, Scheduler
 
 ITSELF = (DEPENDENCY_UP, EXPORTER_COLLECT_SECONDS, EXPORTER_LAST_SUCCESS)
 
@@ -83,11 +83,11 @@ def test_a_store_that_fails_keeps_its_last_values_and_stops_no_other(
             return {INGEST_CONSUMER_LAG: {(name, "0"): float(looks[name])}}
 
     parts = [Part(name, 0, lambda name=name: look(name)) for name in stores]  # type: ignore[misc]
-    loop = Loop(parts, list(dependencies.values()), Gauges((INGEST_CONSUMER_LAG, *ITSELF), registry))
+    scheduler = Scheduler(parts, list(dependencies.values()), Gauges((INGEST_CONSUMER_LAG, *ITSELF), registry))
 
     def turn() -> None:
         for part in parts:
-            loop.look(part)
+            scheduler.look(part)
 
     def value(name: str, **labels: str) -> float | None:
         return registry.get_sample_value(name, labels)
@@ -121,21 +121,21 @@ def test_an_answer_that_cannot_be_understood_counts_against_the_store_and_closes
 
 def test_a_slow_part_is_looked_at_less_often(registry: CollectorRegistry) -> None:
     parts = [Part("slow", 0.001, lambda: time.sleep(0.05) or {}), Part("rare", 3600, dict)]  # type: ignore[func-returns-value]
-    loop = Loop(parts, [], Gauges(ITSELF, registry))
+    scheduler = Scheduler(parts, [], Gauges(ITSELF, registry))
     start = time.monotonic()
     for part in parts:
-        loop.look(part)
+        scheduler.look(part)
     assert parts[0].due >= start + 2 * 0.05, "it rests at least as long as it took"
     assert parts[1].due >= start + 3600
     assert registry.get_sample_value("exporter_collect_seconds", {"part": "slow"}) == pytest.approx(0.05, abs=0.04)
 
 
 class Stop(BaseException):
-    """Ends `Loop.run`, which nothing else does."""
+    """Ends `Scheduler.run`, which nothing else does."""
 
 
 class StoppingHeartbeat(Heartbeat):
-    """Ends the loop once `done`; counts its beats."""
+    """Ends the scheduler once `done`; counts its beats."""
 
     def __init__(self, done: Callable[[], bool], at_most_seconds: float = 60) -> None:
         super().__init__(at_most_seconds=at_most_seconds)
@@ -156,15 +156,15 @@ def test_a_part_that_hangs_holds_up_no_other_and_is_told_by_the_health_check(reg
         return {INGEST_CONSUMER_LAG: {("events", "0"): float(looked[0])}}
 
     parts = [Part("hangs", 0.01, lambda: hanging.wait(60) and {}), Part("stream", 0.01, look)]  # type: ignore[arg-type,return-value]
-    loop = Loop(parts, [], Gauges((INGEST_CONSUMER_LAG, *ITSELF), registry))
+    scheduler = Scheduler(parts, [], Gauges((INGEST_CONSUMER_LAG, *ITSELF), registry))
     beating = StoppingHeartbeat(lambda: looked[0] > 20)
     with pytest.raises(Stop):
-        loop.run(beating)
+        scheduler.run(beating)
     shown = registry.get_sample_value("ingest_consumer_lag_messages", {"topic": "events", "partition": "0"})
     assert shown is not None
     assert shown > 20
     late = StoppingHeartbeat(lambda: False, at_most_seconds=0.2)
-    threading.Thread(target=loop.run, args=(late,), daemon=True).start()
+    threading.Thread(target=scheduler.run, args=(late,), daemon=True).start()
     time.sleep(1.5)
     before = late.beats
     time.sleep(1.5)
@@ -181,7 +181,7 @@ def test_what_is_not_there_is_no_fault_of_the_store(registry: CollectorRegistry)
             raise NotThereError("there is no topic events")
 
     part = Part("stream events", 1, look)
-    Loop([part], [dependency], Gauges(ITSELF, registry)).look(part)
+    Scheduler([part], [dependency], Gauges(ITSELF, registry)).look(part)
     assert dependency.up is True
     assert part.succeeded_at is None
 

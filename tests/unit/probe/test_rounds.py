@@ -12,9 +12,9 @@ from services.common.metrics_server import Heartbeat
 from services.contracts.events import Action
 from services.contracts.ids import ItemId
 from services.probe.api import RefusedError, Shown, UnreachableError
-from services.probe.loop import Loop
 from services.probe.measure import POLL_SECONDS
 from services.probe.metrics import Metrics, Outcome
+from services.probe.prober import Prober
 
 PATIENCE = 10.0
 LIST = UUID(int=1)
@@ -65,10 +65,10 @@ class World:
     apis: list[FakeApi]
     topic: Topic
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
-    loop: Loop = field(init=False)
+    prober: Prober = field(init=False)
 
     def __post_init__(self) -> None:
-        self.loop = Loop(
+        self.prober = Prober(
             self.apis,
             Metrics(self.registry),
             patience_seconds=PATIENCE,
@@ -97,7 +97,7 @@ def world(*lags: float, films: list[list[int]] | None = None) -> World:
 
 def test_a_film_is_liked_seen_to_leave_the_list_and_taken_back() -> None:
     w = world(0.0)
-    assert w.loop.round() is Outcome.OK
+    assert w.prober.round() is Outcome.OK
     assert w.topic.sent == [("like", 1, LIST), ("unlike", 1, None)]
     assert w.topic.liked_at == {}
     assert w.measured() == (1, 0)
@@ -112,7 +112,7 @@ def test_every_outcome_is_counted_from_0() -> None:
 @pytest.mark.parametrize("lags", [(0.0, 0.25), (0.25, 0.0), (0.25, 0.25), (0.1, 0.25, 0.2)])
 def test_the_time_is_that_of_the_slowest_replica(lags: tuple[float, ...]) -> None:
     w = world(*lags)
-    assert w.loop.round() is Outcome.OK
+    assert w.prober.round() is Outcome.OK
     count, seconds = w.measured()
     assert count == 1
     assert 0.25 <= seconds < 0.25 + 2 * POLL_SECONDS
@@ -120,7 +120,7 @@ def test_the_time_is_that_of_the_slowest_replica(lags: tuple[float, ...]) -> Non
 
 def test_the_film_is_one_that_every_list_shows() -> None:
     w = world(0.0, 0.1, films=[[5, 3, 9], [9, 3, 7]])
-    assert w.loop.round() is Outcome.OK
+    assert w.prober.round() is Outcome.OK
     assert w.topic.sent[0] == ("like", 3, LIST)
     assert w.measured()[1] >= 0.1
 
@@ -128,23 +128,23 @@ def test_the_film_is_one_that_every_list_shows() -> None:
 @pytest.mark.parametrize("films", [[[]], [[1, 2], [3, 4]]])
 def test_without_a_film_to_like_nothing_is_sent(films: list[list[int]]) -> None:
     w = world(*[0.0 for _ in films], films=films)
-    assert w.loop.round() is Outcome.REFUSED
+    assert w.prober.round() is Outcome.REFUSED
     assert w.topic.sent == []
 
 
 def test_a_list_that_goes_on_showing_the_film_is_a_timeout_and_no_measurement() -> None:
     w = world(0.0, 1e9)
-    assert w.loop.round() is Outcome.TIMEOUT
+    assert w.prober.round() is Outcome.TIMEOUT
     assert w.topic.now == pytest.approx(1000 + PATIENCE, abs=2 * POLL_SECONDS)
     assert w.measured() == (0, 0)
 
 
 def test_the_next_round_takes_back_what_the_last_one_left_liked() -> None:
     w = world(1e9)
-    w.loop.round()
+    w.prober.round()
     assert list(w.topic.liked_at) == [1]
     w.apis[0].lag = 0
-    assert w.loop.round() is Outcome.OK
+    assert w.prober.round() is Outcome.OK
     assert [(action, film) for action, film, _ in w.topic.sent] == [
         ("like", 1), ("unlike", 1), ("like", 1), ("unlike", 1),
     ]  # fmt: skip
@@ -168,9 +168,9 @@ def test_an_api_that_fails_at_any_call_ends_the_round_and_the_next_one_is_whole(
 
     w.apis[0].trouble = trouble
     # liked, list, like, list, liked, unlike: six calls.
-    assert w.loop.round() is (outcome if call < 6 else Outcome.OK)
+    assert w.prober.round() is (outcome if call < 6 else Outcome.OK)
     w.apis[0].trouble = lambda: None
-    assert w.loop.round() is Outcome.OK
+    assert w.prober.round() is Outcome.OK
     assert w.topic.liked_at == {}
     assert sum(w.rounds().values()) == 2
 
@@ -184,7 +184,7 @@ def test_only_a_change_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
     for trouble in [lambda: None] * 3 + [refuse] * 3 + [lambda: None] * 2:
         w.apis[0].trouble = trouble
-        w.loop.round()
+        w.prober.round()
     logged = [(r.levelname, vars(r)["outcome"], vars(r).get("why")) for r in caplog.records]
     assert logged == [("INFO", "ok", None), ("WARNING", "refused", "503 no model"), ("INFO", "ok", None)]
 
@@ -206,5 +206,5 @@ def test_rounds_begin_at_the_interval_or_when_a_longer_one_has_ended(
             began.append(w.topic.now - 1000)
 
     with pytest.raises(SystemExit):
-        w.loop.run(interval, ThreeRounds())
+        w.prober.run(interval, ThreeRounds())
     assert began == pytest.approx(starts, abs=5 * POLL_SECONDS)

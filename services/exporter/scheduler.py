@@ -30,7 +30,7 @@ class Part:
     succeeded_at: float | None = None
 
 
-class Loop:
+class Scheduler:
     """Looks at every part on a thread of its own, so that none waits for another's store.
 
     What a part showed stays when a look fails; its age tells.

@@ -13,7 +13,7 @@ from services.probe.metrics import Metrics, Outcome
 log = logging.getLogger(__name__)
 
 
-class Loop:
+class Prober:
     """Rounds at an interval; each is counted by its outcome, and logged when that is another than the last one's."""
 
     def __init__(

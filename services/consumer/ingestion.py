@@ -1,4 +1,4 @@
-"""The consumer's loop: poll, decode, store, then commit. The safety order is `Loop._settle`, in one function."""
+"""Kafka to ClickHouse: poll, decode, store, then commit. The safety order is `Ingestion._settle`, in one function."""
 
 import logging
 import threading
@@ -39,7 +39,7 @@ _NOT_OURS = {
 }
 
 
-class Loop:
+class Ingestion:
     """Moves the records of ``streams`` to ClickHouse until `stop` is called.
 
     All happens on the thread that calls `run`, save what asks ClickHouse: that runs on a worker, so that polling never
@@ -91,7 +91,7 @@ class Loop:
         self._closing = False
 
     def stop(self) -> None:
-        """Ask the loop to store what it holds, commit and return. Safe from signal handlers and threads."""
+        """Ask the ingestion to store what it holds, commit and return. Safe from signal handlers and threads."""
         self._stopping.set()
 
     def fail(self, error: BaseException) -> None:
@@ -107,7 +107,7 @@ class Loop:
 
         Raises:
             BreakerOpenError: too many records would go to quarantine.
-            RestartError: a new loop can go on.
+            RestartError: a new ingestion can go on.
             StopError: a person has to look; a `GapError` when records are gone that were never stored.
         """
         self._membership.join(self._topics)
