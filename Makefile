@@ -9,7 +9,7 @@ MINUTES ?= 10
 WORKERS ?= 4
 MOVIELENS_DIR ?=
 # The images' lock files say the versions that the tests ran with: those of dev.txt.
-IMAGES = consumer exporter inference load migrations probe trainer ui
+IMAGES = consumer exporter importer inference load migrations probe trainer ui
 export PYTHONPATH := $(CURDIR)
 
 .PHONY: help setup demo loop stop status logs clean check test lint format faults soak bench quality lock env dashboards

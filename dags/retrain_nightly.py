@@ -3,7 +3,8 @@
 | task | what it does | when it fails |
 |---|---|---|
 | `import_files` | files of ratings that have landed → events | store away: retried; **bad files: red at once** |
-| `forget` | erased viewers leave bundles, folders of runs and landed files | retried; the night goes on |
+| `forget_files` | erased viewers leave landed files | retried; the night goes on |
+| `forget` | erased viewers leave bundles and folders of runs | retried; the night goes on |
 | `prune` | old bundles and folders of runs are deleted, not those in use | retried; the night goes on |
 | `check_data` | stores answer, enough signals, the audit has no gap | retried; too little data: red at once |
 | `extract` | signals → arrays of this run | retried; a complete extract is kept |
@@ -13,11 +14,11 @@
 | `promote` | the gate, then one transaction and a notification | **refused: red at once, no retries** |
 | `verify` | every replica serves the version that was promoted, of which it was notified | retried |
 
-Each step is the trainer's command line (`$TRAINER_COMMAND <step> --run-id <this run>`) and safe to
-run again: clear any task to repeat it.
+The first two are the importer's command line (`$IMPORTER_COMMAND <step>`), all others the trainer's
+(`$TRAINER_COMMAND <step> --run-id <this run>`), and safe to run again: clear any task to repeat it.
 
-**Failing to tidy up does not keep the models from being trained**: `forget`, `prune` and `check_data` follow
-whatever became of the task before, and the run may be green with one of them red. They come first so that they
+**Failing to tidy up does not keep the models from being trained**: `forget_files`, `forget`, `prune` and `check_data`
+follow whatever became of the task before, and the run may be green with one of them red. They come first so that they
 are done however the run ends. Refused files are in `failed/`, each with a report of its bad lines; mend them and
 let them land again.
 
@@ -25,14 +26,14 @@ let them land again.
 somebody should look at the metrics in the log of `promote`. To promote all the same, trigger the DAG
 with `force` ticked.
 
-Environment: `TRAINER_COMMAND`, `INFERENCE_URL` (replicas, comma-separated), and what the trainer needs
+Environment: `IMPORTER_COMMAND`, `TRAINER_COMMAND`, `INFERENCE_URL` (replicas, comma-separated), and what the two need
 (stores, `MODEL_DIR`, `RUNS_DIR`, `LANDING_DIR`).
 """
 
 from datetime import timedelta
 
 from _inference import verify_replicas
-from _trainer import TrainerOperator
+from _steps import IMPORTER_COMMAND, StepOperator
 from airflow.sdk import DAG, CronTriggerTimetable, Param, TriggerRule, chain, task
 
 with DAG(
@@ -54,23 +55,33 @@ with DAG(
     params={"force": Param(False, type="boolean", description="Promote even when the gate refuses.")},
     tags=["training", "movierecs"],
 ) as dag:
-    import_files = TrainerOperator(
+    import_files = StepOperator(
         task_id="import_files",
+        program=IMPORTER_COMMAND,
         step="import-files",
         of_run=False,
         execution_timeout=timedelta(hours=1),
         doc_md="Files of ratings: landing → incoming → processed or failed. Red when one is refused.",
     )
-    forget = TrainerOperator(
-        task_id="forget",
-        step="forget",
+    forget_files = StepOperator(
+        task_id="forget_files",
+        program=IMPORTER_COMMAND,
+        step="forget-files",
         of_run=False,
         # Whoever was erased before this night is forgotten in it, whatever else goes wrong.
         trigger_rule=TriggerRule.ALL_DONE,
         execution_timeout=timedelta(hours=1),
-        doc_md="Erased viewers: bundles are replaced by copies without them, folders of runs deleted, files rewritten.",
+        doc_md="Erased viewers: landed files are rewritten without their lines.",
     )
-    prune = TrainerOperator(
+    forget = StepOperator(
+        task_id="forget",
+        step="forget",
+        of_run=False,
+        trigger_rule=TriggerRule.ALL_DONE,
+        execution_timeout=timedelta(hours=1),
+        doc_md="Erased viewers: bundles are replaced by copies without them, folders of runs deleted.",
+    )
+    prune = StepOperator(
         task_id="prune",
         step="prune",
         of_run=False,
@@ -78,7 +89,7 @@ with DAG(
         execution_timeout=timedelta(minutes=10),
         doc_md="Bundles of old models and folders of ended runs, beyond the newest few, and what crashed writers left.",
     )
-    check_data = TrainerOperator(
+    check_data = StepOperator(
         task_id="check_data",
         step="check",
         # One bad file must not cost the night's models.
@@ -86,31 +97,31 @@ with DAG(
         execution_timeout=timedelta(minutes=10),
         doc_md="Stores answer, there are enough signals, and the audit shows no gap.",
     )
-    extract = TrainerOperator(
+    extract = StepOperator(
         task_id="extract",
         step="extract",
         execution_timeout=timedelta(hours=1),
         doc_md="Signals from ClickHouse, with the Kafka offsets up to which they are complete.",
     )
-    train = TrainerOperator(
+    train = StepOperator(
         task_id="train",
         step="train",
         execution_timeout=timedelta(hours=3),
         doc_md="iALS factors and popularity (overall, recent, per genre).",
     )
-    evaluate = TrainerOperator(
+    evaluate = StepOperator(
         task_id="evaluate",
         step="evaluate",
         execution_timeout=timedelta(hours=2),
         doc_md="Time split, full catalogue; beside popularity and the champion on the same split.",
     )
-    publish = TrainerOperator(
+    publish = StepOperator(
         task_id="publish",
         step="publish",
         execution_timeout=timedelta(minutes=30),
         doc_md="The bundle under its final name, and a candidate in the registry.",
     )
-    promote = TrainerOperator(
+    promote = StepOperator(
         task_id="promote",
         step="promote",
         force_param="force",
@@ -126,4 +137,7 @@ with DAG(
     def verify(version: str | None) -> None:
         verify_replicas(version)
 
-    chain(import_files, forget, prune, check_data, extract, train, evaluate, publish, promote, verify(promote.output))
+    chain(
+        import_files, forget_files, forget, prune,
+        check_data, extract, train, evaluate, publish, promote, verify(promote.output),
+    )  # fmt: skip

@@ -23,14 +23,14 @@ def main() -> int:
     except DatasetError as error:
         print(f"data: {error}", file=sys.stderr)
         return 1
-    loaded = _trainer("load", "--movielens", str(data))
+    loaded = _run("importer", "load", "--movielens", str(data))
     if loaded != 0 or _has_champion():
         return loaded
-    return _trainer("run", "--run-id", f"initial-{data.name}", "--force")
+    return _run("trainer", "run", "--run-id", f"initial-{data.name}", "--force")
 
 
-def _trainer(*arguments: str) -> int:
-    return subprocess.run([sys.executable, "-m", "services.trainer", *arguments], check=False).returncode
+def _run(service: str, *arguments: str) -> int:
+    return subprocess.run([sys.executable, "-m", f"services.{service}", *arguments], check=False).returncode
 
 
 def _has_champion() -> bool:

@@ -41,7 +41,7 @@ def main() -> int:
         _up(console, "starting Kafka, ClickHouse and PostgreSQL", "--only", ",".join(STORES))
         _service(console, "applying the migrations", settings, "services.common.migrations")
         _up(console, "starting the services")
-        _service(console, f"loading {data.name}", settings, "services.trainer", "load", "--movielens", str(data))
+        _service(console, f"loading {data.name}", settings, "services.importer", "load", "--movielens", str(data))
         if _has_champion(settings.postgres):
             console.print("models: one is promoted already")
         else:

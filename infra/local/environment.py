@@ -47,7 +47,8 @@ def shared_environment(settings: StackSettings, shell: Mapping[str, str]) -> dic
         "UI_METRICS_PORT": str(settings.ui_metrics_port),
         "UI_URL": f"http://127.0.0.1:{settings.ui_port}",
         "AIRFLOW_URL": airflow,
-        # The DAG runs in Airflow's environment and starts the trainer in ours.
+        # The DAG runs in Airflow's environment and starts the importer and the trainer in ours.
+        "IMPORTER_COMMAND": f"{sys.executable} -m services.importer",
         "TRAINER_COMMAND": f"{sys.executable} -m services.trainer",
         "PYTHONPATH": str(settings.root),
         "PYTHONUNBUFFERED": "1",

@@ -7,6 +7,8 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from pydantic import SecretStr
 
+from services.common.waiting import wait_for
+
 
 def connect(
     url: SecretStr,
@@ -33,3 +35,8 @@ def connect(
         query_retries=query_retries,
         client_name=client_name,
     )
+
+
+def connect_when_up(url: SecretStr, timeout_seconds: float = 60) -> Client:
+    """Return `connect`'s client as soon as the server answers; its error when the time is over. Blocks."""
+    return wait_for("ClickHouse", lambda: connect(url), timeout_seconds=timeout_seconds)

@@ -1,13 +1,14 @@
 """Who was erased, as PostgreSQL lists it: what replicas and the trainer go by, and what is still pending.
 
-A viewer who is listed is refused and hidden at once. `forgotten_at` says since when no bundle, run folder or landed
-file holds anything of them; until then their erasure is pending. Functions take a connection that is not inside a
-transaction, and leave it so. `services.common.erasure` deletes what ClickHouse stores.
+A viewer who is listed is refused and hidden at once. The erasure is pending until the trainer has noted that no bundle
+or run folder holds anything of them, and the importer that no landed file does. Functions take a connection that is not
+inside a transaction, and leave it so. `services.common.erasure` deletes what ClickHouse stores.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import Any
 
 from psycopg import Connection, sql
@@ -16,6 +17,16 @@ from services.contracts.ids import UserId
 from services.contracts.tables import ERASED_USERS, USER_ERASED_CHANNEL, USERS
 
 _TABLE = sql.Identifier(ERASED_USERS)
+_IS_PENDING = sql.SQL("(forgotten_at IS NULL OR files_forgotten_at IS NULL)")
+
+
+class Where(Enum):
+    """What holds something of an erased viewer; the value is the column that says since when it no longer does."""
+
+    MODELS = sql.Identifier("forgotten_at")
+    """Bundles, run folders and ClickHouse: the trainer's `forget`."""
+    FILES = sql.Identifier("files_forgotten_at")
+    """Landed files: the importer's `forget-files`."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +64,18 @@ def note(connection: Connection[Any], user_id: UserId) -> datetime:
 
 def erasure_of(connection: Connection[Any], user_id: UserId) -> Erasure | None:
     """Return the viewer's erasure, None if nobody asked for it."""
-    query = sql.SQL("SELECT erased_at, forgotten_at FROM {} WHERE user_id = %s").format(_TABLE)
+    query = sql.SQL(
+        "SELECT erased_at, CASE WHEN NOT {} THEN greatest(forgotten_at, files_forgotten_at) END FROM {}"
+        " WHERE user_id = %s"
+    ).format(_IS_PENDING, _TABLE)
     with connection.transaction():
         row = connection.execute(query, (user_id,)).fetchone()
     return None if row is None else Erasure(*row)
 
 
-def erased_viewers(connection: Connection[Any], *, pending_only: bool = False) -> frozenset[UserId]:
-    """Return every viewer who was erased, or only those whose erasure is pending."""
-    condition = sql.SQL("WHERE forgotten_at IS NULL" if pending_only else "")
+def erased_viewers(connection: Connection[Any], *, pending_in: Where | None = None) -> frozenset[UserId]:
+    """Return every viewer who was erased, or only those of whom ``pending_in`` may still hold something."""
+    condition = sql.SQL("") if pending_in is None else sql.SQL("WHERE {} IS NULL").format(pending_in.value)
     with connection.transaction():
         rows = connection.execute(sql.SQL("SELECT user_id FROM {} ").format(_TABLE) + condition).fetchall()
     return frozenset(UserId(row[0]) for row in rows)
@@ -69,17 +83,17 @@ def erased_viewers(connection: Connection[Any], *, pending_only: bool = False) -
 
 def pending(connection: Connection[Any]) -> Pending:
     """Return how many erasures are pending, and since when."""
-    query = sql.SQL("SELECT count(*), min(erased_at) FROM {} WHERE forgotten_at IS NULL").format(_TABLE)
+    query = sql.SQL("SELECT count(*), min(erased_at) FROM {} WHERE {}").format(_TABLE, _IS_PENDING)
     with connection.transaction():
         row = connection.execute(query).fetchone()
     assert row is not None, "an aggregate gives one row"
     return Pending(*row)
 
 
-def settle(connection: Connection[Any], forgotten: Collection[UserId], left: Collection[UserId]) -> None:
-    """Note of whom nothing is left any more, and of whom something is, be it found again."""
-    done = sql.SQL("UPDATE {} SET forgotten_at = now() WHERE user_id = ANY(%s) AND forgotten_at IS NULL")
-    again = sql.SQL("UPDATE {} SET forgotten_at = NULL WHERE user_id = ANY(%s) AND forgotten_at IS NOT NULL")
+def settle(connection: Connection[Any], where: Where, forgotten: Collection[UserId], left: Collection[UserId]) -> None:
+    """Note of whom nothing is left there any more, and of whom something is, be it found again."""
+    done = sql.SQL("UPDATE {} SET {column} = now() WHERE user_id = ANY(%s) AND {column} IS NULL")
+    again = sql.SQL("UPDATE {} SET {column} = NULL WHERE user_id = ANY(%s) AND {column} IS NOT NULL")
     with connection.transaction():
-        connection.execute(done.format(_TABLE), (sorted(forgotten),))
-        connection.execute(again.format(_TABLE), (sorted(left),))
+        connection.execute(done.format(_TABLE, column=where.value), (sorted(forgotten),))
+        connection.execute(again.format(_TABLE, column=where.value), (sorted(left),))

@@ -12,6 +12,8 @@ from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool, PoolTimeout
 from pydantic import SecretStr
 
+from services.common.waiting import wait_for
+
 _NETWORK: dict[str, Any] = {
     # A peer that is gone without a word is noticed within 25 s, whichever side speaks.
     "keepalives": 1,
@@ -32,6 +34,11 @@ def connect(dsn: SecretStr, *, autocommit: bool = False) -> psycopg.Connection[T
     return psycopg.connect(
         dsn.get_secret_value(), autocommit=autocommit, connect_timeout=5, options="-c timezone=UTC", **_NETWORK
     )
+
+
+def connect_when_up(dsn: SecretStr, timeout_seconds: float = 60) -> psycopg.Connection[TupleRow]:
+    """Return `connect`'s connection as soon as the server gives one; its error when the time is over. Blocks."""
+    return wait_for("PostgreSQL", lambda: connect(dsn), timeout_seconds=timeout_seconds)
 
 
 class Pool(ConnectionPool[Any]):

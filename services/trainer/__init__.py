@@ -1,1 +1,1 @@
-"""The trainer: MovieLens and ClickHouse in, checked model bundles and registry rows out."""
+"""The trainer: signals from ClickHouse in; checked model bundles and rows of the registry out."""

@@ -72,26 +72,14 @@ class TrainerSettings(KafkaSettings, ClickHouseSettings, PostgresSettings, Model
         return ModelRecipe(kind=kind, parameters=parameters)
 
 
-class LoadSettings(ClickHouseSettings, PostgresSettings, LogSettings):
-    """What `load` needs."""
-
-
-class ImportSettings(LoadSettings):
-    """What `import-files` needs."""
-
-    landing_dir: Path = Field(description="Where files of ratings land; they move on within it.")
-
-
 class PruneSettings(ModelSettings, PostgresSettings, LogSettings):
     """What `prune` needs."""
 
     runs_dir: Path = Field(description="Where each run keeps its intermediate results.")
 
 
-class ForgetSettings(ImportSettings, ModelSettings):
+class ForgetSettings(PruneSettings, ClickHouseSettings):
     """What `forget` needs."""
-
-    runs_dir: Path = Field(description="Where each run keeps its intermediate results.")
 
 
 class RegistrySettings(PostgresSettings, LogSettings):

@@ -24,10 +24,10 @@ from services.common.registry import ModelVersion, Stage
 from services.contracts.bundle import Manifest
 from services.contracts.ids import PROBE_USER
 from services.contracts.tables import SIGNALS_VIEW
-from services.trainer import catalogue
 from services.trainer.bundles import publish
 from services.trainer.bundles.forget import alone, as_array, clean
 from services.trainer.bundles.without_viewers import without_viewers
+from services.trainer.data import catalogue
 from services.trainer.data.dataset import has_positive, split_by_time, training_data
 from services.trainer.data.extract import read_signals, wait_until_complete
 from services.trainer.data.popularity import popularity
@@ -75,9 +75,11 @@ def check(settings: TrainerSettings, stores: Stores) -> dict[str, int]:
         f" GROUP BY user_id, item_id HAVING {positive_sql(settings.trainer_confidence)})"
     ).result_rows[0]
     if films == 0:
-        raise NotEnoughDataError("the catalogue is empty: load the films first")
+        raise NotEnoughDataError("not enough data: the catalogue is empty: load the films first")
     if positives < settings.trainer_min_positives:
-        raise NotEnoughDataError(f"{positives} likes and good ratings, {settings.trainer_min_positives} are needed")
+        raise NotEnoughDataError(
+            f"not enough data: {positives} likes and good ratings, {settings.trainer_min_positives} are needed"
+        )
     wait_until_complete(stores.clickhouse, stores.kafka, settings.trainer_wait_seconds)
     return {"films": films, "positives": int(positives), "users": int(users), "items": int(items)}
 
@@ -116,7 +118,9 @@ def train(run: Run, settings: TrainerSettings) -> Trained:
     recipe = settings.recipe()
     data = training_data(pivot(Signals.open(run.extract)), recipe.confidence)
     if data.positives < settings.trainer_min_positives:
-        raise NotEnoughDataError(f"{data.positives} positives, {settings.trainer_min_positives} are needed")
+        raise NotEnoughDataError(
+            f"not enough data: {data.positives} positives, {settings.trainer_min_positives} are needed"
+        )
     started = time.perf_counter()
     fitted = local.fit(data, recipe.models, progress=True)
     seconds = time.perf_counter() - started
@@ -255,7 +259,7 @@ def promote(run: Run, settings: TrainerSettings, stores: Stores, *, force: bool 
         run.discard_arrays()
         if not decision.promote and not force:
             registry.reject(stores.postgres, version, str(decision))
-            raise GateRefusedError(f"{version}: {decision}")
+            raise GateRefusedError(f"the gate refused the model {version}: {decision}")
         prefix = "" if decision.promote else "forced: "
         return registry.promote(stores.postgres, version, f"{prefix}{decision}")
 

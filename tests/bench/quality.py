@@ -22,15 +22,15 @@ from numpy.typing import NDArray
 
 from services.contracts.bundle import ConfidenceParameters
 from services.contracts.signals import Signal
-from services.trainer import ratings_file
+from services.importer import ratings_file
+from services.importer.movielens import MovieLens, open_movielens
+from services.importer.rating_rules import Rules
 from services.trainer.data.signals import KINDS, History, Signals, pivot
 from services.trainer.evaluation.comparison import compare
 from services.trainer.evaluation.evaluate import Evaluation, evaluate
 from services.trainer.evaluation.gate import judge
 from services.trainer.models.kinds import als
 from services.trainer.models.recipe import ModelRecipe, Recipe
-from services.trainer.movielens import MovieLens, open_movielens
-from services.trainer.rating_rules import Rules
 
 PLAIN = ConfidenceParameters(rating_negative=0.0)
 """Ratings of 4 and more are positive, others say nothing."""

@@ -22,7 +22,7 @@ import pytest
 from tests.dags.conftest import RunPython
 from tests.support.ports import free_port
 
-TIDYING = ["import-files", "forget", "prune"]
+TIDYING = ["import-files", "forget-files", "forget", "prune"]
 STEPS = [*TIDYING, "check", "extract", "train", "evaluate", "publish", "promote"]
 VERSION = "20261121T030000Z-abcd"
 
@@ -105,6 +105,7 @@ def run_dag(run_in_airflow: RunPython, replicas: list[tuple[Replica, str]], tmp_
         recorded, result = tmp_path / "argv.jsonl", tmp_path / "result.json"
         recorder = Path(__file__).with_name("record_argv.py")
         env = {
+            "IMPORTER_COMMAND": shlex.join([sys.executable, str(recorder)]),
             "TRAINER_COMMAND": shlex.join([sys.executable, str(recorder)]),
             "INFERENCE_URL": ",".join(url for _, url in replicas),
             "RECORDED_ARGV": str(recorded),
@@ -148,7 +149,9 @@ def test_a_refused_gate_fails_the_run_at_once_and_leaves_the_replicas_alone(
     assert outcome.state == "failed"
     assert outcome.tasks["promote"] == "failed"
     assert outcome.tasks["verify"] == "upstream_failed"
-    assert outcome.tasks["forget"] == outcome.tasks["prune"] == "success", "whatever the gate says"
+    assert {outcome.tasks[name] for name in ("forget_files", "forget", "prune")} == {"success"}, (
+        "whatever the gate says"
+    )
     assert [argv[0] for argv in outcome.argv].count("promote") == 1, "a verdict is not retried"
     assert "the gate refused the model" in outcome.log
     assert all(replica.calls == [] for replica, _ in replicas)
@@ -163,7 +166,7 @@ def test_what_trying_again_cannot_mend_is_not_tried_again(run_dag: Any, step: st
 
 def test_a_step_that_fails_once_is_tried_again_and_the_run_goes_on(run_dag: Any) -> None:
     outcome = run_dag(planned={"extract": [1]})
-    assert [argv[0] for argv in outcome.argv] == [*TIDYING, "check", "extract", "extract", *STEPS[5:]]
+    assert [argv[0] for argv in outcome.argv] == [*TIDYING, "check", "extract", "extract", *STEPS[6:]]
     assert outcome.state == "success", outcome.log
 
 

@@ -9,7 +9,8 @@ import pytest
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
 ORDER = [
-    "import_files", "forget", "prune", "check_data", "extract", "train", "evaluate", "publish", "promote", "verify",
+    "import_files", "forget_files", "forget", "prune",
+    "check_data", "extract", "train", "evaluate", "publish", "promote", "verify",
 ]  # fmt: skip
 
 

@@ -39,7 +39,11 @@ def settings(airflow_python: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def airflow(settings: StackSettings) -> Iterator[ServiceProcess]:
     """Airflow as the stack's own program; its trainer does nothing."""
     program = programs(settings, os.environ["PATH"])["airflow"]
-    environment = dict(program.environment) | {"TRAINER_COMMAND": "true", "INFERENCE_URL": "http://127.0.0.1:9"}
+    environment = dict(program.environment) | {
+        "IMPORTER_COMMAND": "true",
+        "TRAINER_COMMAND": "true",
+        "INFERENCE_URL": "http://127.0.0.1:9",
+    }
     process = ServiceProcess(
         "airflow", program.argv, settings.state / "airflow.log", env=environment, stop_signal=signal.SIGINT
     )

@@ -23,7 +23,7 @@ def test_a_second_load_of_the_same_data_adds_nothing(running_stack: RunningStack
     client = clickhouse_connect.get_client(dsn=running_stack.addresses.clickhouse.get_secret_value())
     stored = f"SELECT count() FROM {EVENTS_VIEW} WHERE epoch = {FILES_EPOCH}"
     assert client.command(stored) == 100_000
-    load = running_stack.make_with_services("services.trainer", "load", "--movielens", running_stack.data)
+    load = running_stack.make_with_services("services.importer", "load", "--movielens", running_stack.data)
     assert load.returncode == 0, load.stdout
     assert client.command(stored) == 100_000
 

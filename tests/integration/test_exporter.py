@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from services.common import audit, erased, postgres
 from services.common.kafka import describe_topic
 from services.common.migrations import POSTGRES_MIGRATIONS, migrate_postgres, read_migrations
+from services.common.step_log import note_step
 from services.contracts.ids import PROBE_USER, UserId
 from services.contracts.impressions import Impression
 from services.contracts.metrics import (
@@ -34,7 +35,6 @@ from services.contracts.metrics import (
     NOVELTY,
 )
 from services.exporter import lists, models, stream, truth, unknown
-from services.trainer.step_log import note_step
 from tests.support.pipeline import Pipeline, event
 from tests.support.ports import free_port
 from tests.support.processes import ServiceProcess, wait_until
@@ -274,7 +274,9 @@ def test_erasures_that_wait_for_the_night_are_counted_and_dated(database: str) -
         assert looked[ERASURES_PENDING] == {(): 2}
         assert looked[ERASURE_OLDEST_PENDING] == {(): pytest.approx(waited, abs=1)}
         assert looked[ERASURE_OLDEST_PENDING][()] > 0
-        erased.settle(connection, {UserId(7), UserId(8)}, set())
+        for where in erased.Where:
+            assert models.look(connection)[ERASURES_PENDING] == {(): 2}, "until both have forgotten them"
+            erased.settle(connection, where, {UserId(7), UserId(8)}, set())
         looked = models.look(connection)
         assert (looked[ERASURES_PENDING], looked[ERASURE_OLDEST_PENDING]) == ({(): 0}, {(): 0})
 

@@ -15,14 +15,15 @@ from pydantic import SecretStr
 
 from services.common import erased, postgres, registry
 from services.common.bundle import open_bundle
+from services.common.erased import Where
 from services.common.migrations import POSTGRES_MIGRATIONS, migrate_postgres, read_migrations
 from services.common.registry import RegistryError, Stage
 from services.contracts.ids import UserId
+from services.importer.forget import ForgetError as FilesForgetError
+from services.importer.forget import forget as forget_in_landed_files
 from services.inference.models.served import load_served
 from services.trainer.bundles.forget import ForgetError, Forgotten, forget
 from services.trainer.data.signals import Signals
-from services.trainer.file_store import note_rewritten
-from services.trainer.forget_files import ForgottenInFiles, forget_in_files
 from services.trainer.run import Extracted, Run
 from tests.support.bundles import make_bundle
 
@@ -61,10 +62,8 @@ def landing(tmp_path: Path) -> Path:
 @pytest.fixture
 def night(connection: Connection[Any], models: Path, runs: Path, landing: Path) -> Night:
     def run(now: datetime = LATER, in_clickhouse: Callable[[Any], object] = lambda _: None) -> Forgotten:
-        def in_files(viewers: frozenset[UserId]) -> ForgottenInFiles:
-            return forget_in_files(landing, viewers, partial(note_rewritten, connection))
-
-        return forget(models, runs, connection, in_clickhouse=in_clickhouse, in_files=in_files, now=now)
+        forget_in_landed_files(landing, connection)
+        return forget(models, runs, connection, in_clickhouse=in_clickhouse, now=now)
 
     return run
 
@@ -195,7 +194,7 @@ def test_one_damaged_bundle_keeps_no_other_from_being_forgotten(
     assert sorted(path.name for path in models.iterdir() if path.is_dir())[0].startswith("b.")
     assert not (models / "a").exists(), "cannot be read, so may hold them; nobody serves it"
     assert (models / "lost+found").is_dir()
-    assert erased.erased_viewers(connection, pending_only=True) == {GONE}
+    assert erased.erased_viewers(connection, pending_in=Where.MODELS) == {GONE}
     assert registry.champion(connection).version == "c"  # type: ignore[union-attr]
 
 
@@ -316,10 +315,47 @@ def test_landed_files_lose_the_viewer_and_one_that_cannot_be_rewritten_keeps_the
     for path in (file, unfinished):
         path.write_text("user_id,item_id,rating,timestamp\n7,1,4,978300760\n8,1,4,978300760\n")
     erased.note(connection, UserId(7))
-    with pytest.raises(ForgetError, match=r"b\.csv\.part: it is still being written"):
+    with pytest.raises(FilesForgetError, match=r"b\.csv\.part: it is still being written"):
         night()
     assert "7,1," not in file.read_text()
-    assert erased.pending(connection).viewers == 1
     unfinished.unlink()
+    forget_in_landed_files(landing, connection)
+    assert erased.pending(connection).viewers == 1, "bundles may still hold the viewer"
     assert night().left == set()
     assert erased.pending(connection).viewers == 0
+
+
+@pytest.mark.parametrize("files_first", [True, False])
+def test_an_erasure_is_pending_until_the_importer_and_the_trainer_have_both_forgotten(
+    connection: Connection[Any], models: Path, runs: Path, landing: Path, files_first: bool
+) -> None:
+    erased.note(connection, GONE)
+    parts: list[Callable[[], object]] = [
+        partial(forget_in_landed_files, landing, connection),
+        partial(forget, models, runs, connection, in_clickhouse=lambda _: None, now=LATER),
+    ]
+    for part in parts if files_first else reversed(parts):
+        assert erased.pending(connection).viewers == 1
+        assert erased.erasure_of(connection, GONE).forgotten_at is None  # type: ignore[union-attr]
+        part()
+    assert erased.pending(connection) == erased.Pending(0, None)
+    assert erased.erasure_of(connection, GONE).forgotten_at is not None  # type: ignore[union-attr]
+    (landing / "restored.csv.part").write_text("user_id,item_id,rating,timestamp\n7,1,4,978300760\n")
+    with pytest.raises(FilesForgetError):
+        forget_in_landed_files(landing, connection)
+    assert erased.pending(connection).viewers == 1, "found again"
+
+
+def test_a_landing_folder_that_cannot_be_read_keeps_every_erasure_pending(
+    connection: Connection[Any], landing: Path, monkeypatch: pytest.MonkeyPatch, night: Night
+) -> None:
+    erased.note(connection, GONE)
+    night()
+
+    def unreadable(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(landing))
+
+    monkeypatch.setattr("services.importer.forget.forget_in_files", unreadable)
+    with pytest.raises(FilesForgetError, match="Permission denied"):
+        forget_in_landed_files(landing, connection)
+    assert erased.pending(connection).viewers == 1

@@ -145,13 +145,15 @@ def test_the_images_make_the_whole_loop(containers: Containers) -> None:
         wait_until(is_stored, 30, "the consumer has written the like")
 
 
-def test_airflows_image_runs_the_trainer_in_its_own_environment(containers: Containers) -> None:
+def test_airflows_image_runs_the_importer_and_the_trainer_in_their_own_environment(containers: Containers) -> None:
     one = image(AIRFLOW_DOCKERFILE)
     containers.prefix("migrations").run(containers.command("migrations"), containers.given("migrations"), timeout=120)
     prefix = containers.prefix("airflow-scheduler")
     command = prefix.environment({})["TRAINER_COMMAND"].split()
     assert command[1:] == one.environment["TRAINER_COMMAND"].split()[1:]
     assert "promote" in prefix.run([*command, "--help"], {})
+    importer = prefix.environment({})["IMPORTER_COMMAND"].split()
+    assert "import-files" in prefix.run([*importer, "--help"], {})
     versions = prefix.run([*command, "versions"], containers.given("airflow-scheduler"))
     assert '"step": "versions"' in versions
     assert (prefix.app / "dags/retrain_nightly.py").exists()

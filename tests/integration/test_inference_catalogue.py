@@ -10,9 +10,9 @@ from pydantic import SecretStr
 from services.common.kafka import admin, describe_topic
 from services.common.postgres import pool
 from services.contracts.ids import ItemId
+from services.importer.load import _upsert
 from services.inference.catalogue.catalogue import _SEARCH, Catalogue
 from services.inference.local_state import LocalState
-from services.trainer.load import _upsert
 from tests.support.bundles import make_bundle
 from tests.support.inference import Replica, crown, prepare_catalogue, wait_until
 from tests.support.services import KafkaServer

@@ -22,8 +22,8 @@ from services.common.clickhouse import connect
 from services.common.kafka import admin, describe_topic
 from services.common.migrations import CLICKHOUSE_MIGRATIONS, migrate_clickhouse, read_migrations
 from services.contracts.rest import ADMIN_KEY_HEADER
+from services.importer.forget import forget as forget_in_landed_files
 from services.trainer.bundles.forget import forget
-from services.trainer.forget_files import ForgottenInFiles
 from tests.support.bundles import make_bundle
 from tests.support.inference import ADMIN_KEY, Replica, crown, prepare_catalogue, wait_until
 from tests.support.services import ClickHouseServer, KafkaServer
@@ -201,8 +201,11 @@ def test_what_is_left_of_an_erased_viewer_is_counted_and_dated(replicas: list[Re
     with postgres.connect(SecretStr(first.postgres)) as connection:
         done = forget(
             first.model_dir, first.model_dir.parent / "runs", connection, in_clickhouse=lambda _: None,
-            in_files=lambda _: ForgottenInFiles(), now=datetime.now(timezone.utc) + timedelta(hours=2),
+            now=datetime.now(timezone.utc) + timedelta(hours=2),
         )  # fmt: skip
+        half = first.client.get("/v1/users/7/erasure", headers=ADMIN).json()
+        assert (half["forgotten_at"], half["pending_viewers"]) == (None, 1), "landed files may still hold the viewer"
+        forget_in_landed_files(first.model_dir.parent / "landing", connection)
     copy = done.replaced["v1"]
     for replica in replicas:
         wait_until(lambda replica=replica: replica.version() == copy, "the copy is served")  # type: ignore[misc]

@@ -27,10 +27,10 @@ from services.common.migrations import (
     read_migrations,
 )
 from services.contracts.ids import UserId
-from services.trainer import landing
-from services.trainer.file_store import note_rewritten
-from services.trainer.forget_files import forget_in_files
-from services.trainer.landing import EmptyCatalogueError, Imported, import_files
+from services.importer import landing
+from services.importer.file_store import note_rewritten
+from services.importer.forget_files import forget_in_files
+from services.importer.landing import EmptyCatalogueError, Imported, import_files
 from tests.support.processes import ROOT, wait_until
 
 FILMS = 50
@@ -68,7 +68,7 @@ class World:
             "CLICKHOUSE_URL": self.clickhouse_url,
             "LANDING_DIR": str(self.folder),
         }
-        argv = [sys.executable, "-m", "services.trainer", "import-files"]
+        argv = [sys.executable, "-m", "services.importer", "import-files"]
         return subprocess.Popen(argv, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
     def run(self, status: int = 0) -> dict[str, Any]:
@@ -188,8 +188,8 @@ class BreakingClient:
 def test_an_import_that_breaks_off_is_resumed_and_doubles_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.trainer.text_file.BLOCK_BYTES", 400)
-    monkeypatch.setattr("services.trainer.file_store.INSERT_ROWS", 10)
+    monkeypatch.setattr("services.importer.text_file.BLOCK_BYTES", 400)
+    monkeypatch.setattr("services.importer.file_store.INSERT_ROWS", 10)
     world.land("a.csv", ratings(35))
     world.land("b.csv", ratings(36))
     for breaks_at in (1, 3):
@@ -406,8 +406,8 @@ class ChangingClient(BreakingClient):
 def test_a_file_that_changes_after_it_was_checked_slips_no_row_in(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.trainer.text_file.BLOCK_BYTES", 4096)
-    monkeypatch.setattr("services.trainer.file_store.INSERT_ROWS", 10)
+    monkeypatch.setattr("services.importer.text_file.BLOCK_BYTES", 4096)
+    monkeypatch.setattr("services.importer.file_store.INSERT_ROWS", 10)
     world.land("a.csv", ratings(5_000))
     world.land("b.csv", ratings(1))
     changing: Any = ChangingClient(world.client, world.folder / "incoming" / "a.csv")

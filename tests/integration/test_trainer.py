@@ -31,7 +31,7 @@ from services.common.migrations import (
 from services.contracts.ids import PROBE_USER, UserId
 from services.contracts.signals import signal_version
 from services.contracts.topics import EVENTS_TOPIC
-from services.trainer.file_events import event_ids
+from services.importer.file_events import event_ids
 from tests.support.processes import ROOT, wait_until
 from tests.support.services import KafkaServer
 
@@ -61,9 +61,16 @@ class World:
     environment: dict[str, str] = field(default_factory=dict)
 
     def trainer(self, *argv: str, status: int = 0, **environment: str) -> dict[str, Any]:
-        """Run the command line; return its last line of output."""
+        """Run the trainer's command line; return its last line of output."""
+        return self._run("services.trainer", *argv, status=status, **environment)
+
+    def importer(self, *argv: str, status: int = 0, **environment: str) -> dict[str, Any]:
+        """Run the importer's."""
+        return self._run("services.importer", *argv, status=status, **environment)
+
+    def _run(self, module: str, *argv: str, status: int, **environment: str) -> dict[str, Any]:
         done = subprocess.run(
-            [sys.executable, "-m", "services.trainer", *argv],
+            [sys.executable, "-m", module, *argv],
             env={**os.environ, **self.environment, **environment},
             cwd=ROOT,
             capture_output=True,
@@ -144,11 +151,11 @@ def topics(broker: KafkaServer) -> set[str]:
 
 
 def test_from_files_to_the_champion(world: World) -> None:
-    loaded = world.trainer("load", "--movielens", str(world.folder))
+    loaded = world.importer("load", "--movielens", str(world.folder))
     ratings = loaded["ratings"]
     assert (loaded["films"], loaded["users"], loaded["new_ratings"]) == (FILMS, USERS, ratings)
     assert world.scalar("SELECT count() FROM events_v") == ratings == world.scalar("SELECT count() FROM signals_v")
-    assert world.trainer("load", "--movielens", str(world.folder))["new_ratings"] == 0
+    assert world.importer("load", "--movielens", str(world.folder))["new_ratings"] == 0
     assert world.scalar("SELECT count() FROM events") == ratings
     assert world.connection.execute("SELECT title, year, genres FROM items WHERE item_id = 1").fetchone() == (
         "The Film 1", 1999, ["Comedy"],
@@ -201,10 +208,10 @@ def test_from_files_to_the_champion(world: World) -> None:
 
 
 def test_loading_again_brings_no_erased_viewer_back(world: World) -> None:
-    world.trainer("load", "--movielens", str(world.folder))
+    world.importer("load", "--movielens", str(world.folder))
     with world.connection.transaction():
         world.connection.execute("INSERT INTO erased_users (user_id) VALUES (7)")
-    world.trainer("load", "--movielens", str(world.folder))
+    world.importer("load", "--movielens", str(world.folder))
     with world.connection.transaction():
         assert world.connection.execute("SELECT user_id FROM users WHERE user_id IN (6, 7)").fetchall() == [(6,)]
 
@@ -212,7 +219,7 @@ def test_loading_again_brings_no_erased_viewer_back(world: World) -> None:
 def test_a_viewer_who_is_erased_while_a_run_goes_on_is_not_brought_back_by_its_model(
     world: World, tmp_path: Path
 ) -> None:
-    world.trainer("load", "--movielens", str(world.folder))
+    world.importer("load", "--movielens", str(world.folder))
     # ClickHouse was away when this one was erased: only PostgreSQL knows.
     erased.note(world.connection, UserId(3))
     world.connection.commit()
@@ -252,7 +259,7 @@ def test_a_viewer_who_is_erased_while_a_run_goes_on_is_not_brought_back_by_its_m
 
 
 def test_event_ids_in_clickhouse_are_those_that_python_computes(world: World) -> None:
-    world.trainer("load", "--movielens", str(world.folder))
+    world.importer("load", "--movielens", str(world.folder))
     rows = world.client.query("SELECT offset, partition, event_id FROM events ORDER BY offset LIMIT 3").result_rows
     content = int(rows[0][1]).to_bytes(8, "big") + bytes(24)
     expected = event_ids(content, np.array([row[0] for row in rows]))
@@ -260,7 +267,7 @@ def test_event_ids_in_clickhouse_are_those_that_python_computes(world: World) ->
 
 
 def test_the_gate_refuses_and_force_overrides(world: World) -> None:
-    world.trainer("load", "--movielens", str(world.folder))
+    world.importer("load", "--movielens", str(world.folder))
     first = world.trainer("run", "--run-id", "good")
     # So much regularization that all factors vanish: popularity is better.
     world.environment["TRAINER_REGULARIZATION"] = "1e9"
@@ -276,7 +283,7 @@ def test_the_gate_refuses_and_force_overrides(world: World) -> None:
 
 
 def test_a_cut_is_only_taken_when_clickhouse_holds_every_event(world: World) -> None:
-    world.trainer("load", "--movielens", str(world.folder))
+    world.importer("load", "--movielens", str(world.folder))
     admin = kafka.admin(world.bootstrap)
     kafka.ensure_topics(admin, [kafka.TopicSpec(EVENTS_TOPIC, 2, kafka.DAY_MS)])
     produce(world.bootstrap, partition=1, count=3)
@@ -306,12 +313,12 @@ def test_a_cut_is_only_taken_when_clickhouse_holds_every_event(world: World) -> 
 
 def test_too_little_data_settings_and_files_have_exit_statuses_of_their_own(world: World, tmp_path: Path) -> None:
     assert "the catalogue is empty" in world.trainer("check", "--run-id", "one", status=4)["event"]
-    world.trainer("load", "--movielens", str(world.folder))
+    world.importer("load", "--movielens", str(world.folder))
     few = world.trainer("check", "--run-id", "one", status=4, TRAINER_MIN_POSITIVES="9999")
     assert f"{USERS * (PER_USER - 1)} likes and good ratings, 9999 are needed" in few["event"]
     assert "run the step `extract` first" in world.trainer("publish", "--run-id", "two", status=2)["event"]
     assert "run id '../x'" in world.trainer("train", "--run-id", "../x", status=2)["event"]
-    assert "no MovieLens data here" in world.trainer("load", "--movielens", str(tmp_path), status=2)["event"]
+    assert "no MovieLens data here" in world.importer("load", "--movielens", str(tmp_path), status=2)["event"]
 
 
 @pytest.mark.parametrize(
@@ -333,7 +340,7 @@ def test_a_data_set_with_a_bad_line_leaves_nothing_behind(
     (data / "ratings.csv").write_text("movieId,userId,rating,timestamp\n10,1,4,978300760\n")
     good = (data / name).read_text()
     (data / name).write_text(content)
-    refused = world.trainer("load", "--movielens", str(data), status=2)
+    refused = world.importer("load", "--movielens", str(data), status=2)
     assert str(data / name) in refused["event"]
     assert reason in refused["event"]
     counts = world.connection.execute("SELECT (SELECT count(*) FROM items) + (SELECT count(*) FROM loaded_files)")
@@ -342,13 +349,13 @@ def test_a_data_set_with_a_bad_line_leaves_nothing_behind(
     assert world.scalar("SELECT count() FROM events") == 0
 
     (data / name).write_text(good)
-    assert world.trainer("load", "--movielens", str(data))["new_ratings"] == 1
+    assert world.importer("load", "--movielens", str(data))["new_ratings"] == 1
     assert world.client.query("SELECT user_id, item_id FROM events_v").result_rows == [(1, 10)]
 
 
 def test_a_data_set_brings_no_erased_viewer_back_and_counts_what_it_leaves_out(world: World) -> None:
     erased.note(world.connection, UserId(1))  # ClickHouse was away: only PostgreSQL knows
-    loaded = world.trainer("load", "--movielens", str(world.folder))
+    loaded = world.importer("load", "--movielens", str(world.folder))
     assert loaded["erased_ratings"] == PER_USER + 1
     assert loaded["new_ratings"] == loaded["ratings"] - loaded["erased_ratings"]
     assert world.scalar("SELECT count() FROM events WHERE user_id = 1") == 0

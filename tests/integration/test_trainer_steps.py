@@ -27,15 +27,15 @@ AWAY = "postgresql://nobody@127.0.0.1:{port}/nowhere"
 
 @dataclass
 class Trainer:
-    """``python -m services.trainer`` on migrated, empty stores."""
+    """The importer's and the trainer's command lines on migrated, empty stores."""
 
     dsn: str
     environment: dict[str, str]
 
-    def __call__(self, *argv: str, **changes: str) -> tuple[int, str]:
+    def __call__(self, *argv: str, program: str = "trainer", **changes: str) -> tuple[int, str]:
         """Return exit status and output."""
         done = subprocess.run(
-            [sys.executable, "-m", "services.trainer", *argv],
+            [sys.executable, "-m", f"services.{program}", *argv],
             env={**os.environ, **self.environment, **changes},
             cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
@@ -73,7 +73,7 @@ def test_every_step_is_written_down_however_it_ends(trainer: Trainer, tmp_path: 
         connection.execute("INSERT INTO items (item_id, title) VALUES (1, 'Film 1')")
     (tmp_path / "landing" / "bad.csv").write_text("user_id,item_id,rating,timestamp\n1,1,nine,978300000\n")
     began = datetime.now(timezone.utc)
-    assert trainer("import-files")[0] == 5
+    assert trainer("import-files", program="importer")[0] == 5
     assert trainer("run", "--run-id", "one")[0] == 4, "its first step is refused, the others never begin"
     assert trainer("train", "--run-id", "one")[0] == 2
     assert trainer("prune", LANDING_DIR="")[0] == 0
@@ -103,5 +103,6 @@ def test_a_step_that_was_killed_is_written_down_by_whoever_saw_it(trainer: Train
     began = datetime.now(timezone.utc).isoformat()
     ended = ("note-ended", "train", "--run-id", "one", "--status", "137", "--started-at", began)
     assert trainer(*ended)[0] == 0
-    assert trainer("note-ended", "forget", "--status", "143", "--started-at", began)[0] == 0
-    assert trainer.written() == [("one", "train", 137), ("", "forget", 143)]
+    of_no_run = ("note-ended", "forget-files", "--status", "143", "--started-at", began)
+    assert trainer(*of_no_run, program="importer")[0] == 0
+    assert trainer.written() == [("one", "train", 137), ("", "forget-files", 143)]

@@ -15,6 +15,7 @@ ALLOWED = {
     "services/consumer": {"services.contracts", "services.common", "services.consumer"},
     "services/exporter": {"services.contracts", "services.common", "services.exporter"},
     "services/probe": {"services.contracts", "services.common", "services.probe"},
+    "services/importer": {"services.contracts", "services.common", "services.importer"},
     "services/trainer": {"services.contracts", "services.common", "services.trainer"},
     "ui": {"services.contracts", "ui"},
     "dags": set[str](),

@@ -1,4 +1,4 @@
-"""Forgets erased viewers where the night keeps data: bundles, folders of runs, landed files, and ClickHouse once more.
+"""Forgets erased viewers in bundles and folders of runs, and in ClickHouse once more; the importer does in files.
 
 It does not matter what becomes of the night's model. A bundle that may still be served – the champion's, one that a
 rollback may go to, a candidate's – is replaced by a copy without the viewers: a new version in the old one's place,
@@ -27,12 +27,12 @@ from psycopg import Connection
 
 from services.common import erased, registry
 from services.common.bundle import BundleError, open_bundle, write_bundle
+from services.common.erased import Where
 from services.common.registry import ModelVersion, Stage
 from services.contracts.bundle import MANIFEST_FILE, Manifest
 from services.contracts.ids import UserId
 from services.trainer import run_folders
 from services.trainer.bundles.without_viewers import without_viewers
-from services.trainer.forget_files import ForgottenInFiles
 from services.trainer.run import Extracted, Run
 
 Viewers = NDArray[np.int64]
@@ -56,12 +56,6 @@ class Forgotten:
     """Bundles and folders of runs that are gone without replacement."""
     waiting: list[str] = field(default_factory=list)
     """What is still in use, and goes next time."""
-    files: int = 0
-    """Landed files that were rewritten."""
-    lines: int = 0
-    """Lines that were taken out of them."""
-    not_ours: list[str] = field(default_factory=list)
-    """Other folders beside the landed files, which are not looked into."""
     troubles: list[str] = field(default_factory=list)
     left: set[UserId] = field(default_factory=set)
     """Erased viewers of whom something is left."""
@@ -72,9 +66,6 @@ class Forgotten:
             "replaced": self.replaced,
             "deleted": self.deleted,
             "waiting": self.waiting,
-            "files": self.files,
-            "lines": self.lines,
-            "not_ours": self.not_ours,
             "pending": len(self.left),
         }
 
@@ -94,12 +85,11 @@ def forget(
     connection: Connection[Any],
     *,
     in_clickhouse: Callable[[frozenset[UserId]], object],
-    in_files: Callable[[frozenset[UserId]], ForgottenInFiles],
     now: datetime,
 ) -> Forgotten:
-    """Delete what is left of every erased viewer, and note whose erasure is complete. Safe to repeat. Blocks.
+    """Delete what is left of every erased viewer there, and note of whom nothing is. Safe to repeat. Blocks.
 
-    ``in_clickhouse`` does so in the store, ``in_files`` in the landed files.
+    ``in_clickhouse`` does so in the store.
 
     Raises:
         ForgetError: something failed; everything else is done.
@@ -111,16 +101,15 @@ def forget(
         if not everyone:
             return done
         viewers = as_array(everyone)
-        unfinished = erased.erased_viewers(connection, pending_only=True)
+        unfinished = erased.erased_viewers(connection, pending_in=Where.MODELS)
         _each("ClickHouse", as_array(unfinished), done, lambda: in_clickhouse(unfinished) if unfinished else None)
-        _each("landed files", viewers, done, partial(_forget_files, in_files, everyone, done))
         for path in sorted(model_dir.iterdir()) if model_dir.is_dir() else []:
             _each(path.name, viewers, done, partial(_forget_bundle, path, connection, viewers, now, done))
         with run_folders.alone(runs_dir):
             for run in run_folders.runs(runs_dir):
                 _each(run.run_id, viewers, done, partial(_forget_run, run, viewers, unfinished, now, done))
         registry.forget_canaries(connection, everyone)
-        erased.settle(connection, everyone - done.left, done.left)
+        erased.settle(connection, Where.MODELS, everyone - done.left, done.left)
     if done.troubles:
         raise ForgetError("; ".join(done.troubles))
     return done
@@ -176,15 +165,6 @@ def _each(what: str, viewers: Viewers, done: Forgotten, act: Callable[[], object
         act()
     except Exception as error:  # one bundle, folder or store never stops the others
         done.keep(what, viewers, error)
-
-
-def _forget_files(
-    in_files: Callable[[frozenset[UserId]], ForgottenInFiles], everyone: frozenset[UserId], done: Forgotten
-) -> None:
-    files = in_files(everyone)
-    done.files, done.lines, done.not_ours = files.rewritten, files.lines, files.not_ours
-    done.left |= files.viewers_left
-    done.troubles += [f"{name}: {reason}" for name, reason in files.left.items()]
 
 
 def _forget_bundle(path: Path, connection: Connection[Any], viewers: Viewers, now: datetime, done: Forgotten) -> None:

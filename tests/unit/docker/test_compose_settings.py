@@ -25,17 +25,17 @@ from tests.support.health_checks import answers
 from tests.support.processes import ROOT
 
 SETTINGS = {
-    "migrations": "services.common.migrations",
-    "topics": "services.consumer.settings",
-    "consumer": "services.consumer.settings",
-    "inference": "services.inference.settings",
-    "exporter": "services.exporter.settings",
-    "probe": "services.probe.settings",
-    "load": "services.trainer.settings",
-    "airflow-scheduler": "services.trainer.settings",
-    "ui": "ui.settings",
+    "migrations": ["services.common.migrations"],
+    "topics": ["services.consumer.settings"],
+    "consumer": ["services.consumer.settings"],
+    "inference": ["services.inference.settings"],
+    "exporter": ["services.exporter.settings"],
+    "probe": ["services.probe.settings"],
+    "load": ["services.importer.settings", "services.trainer.settings"],
+    "airflow-scheduler": ["services.importer.settings", "services.trainer.settings"],
+    "ui": ["ui.settings"],
 }
-"""Where the settings of each container's program are."""
+"""Where the settings of each container's programs are."""
 ALSO = {
     "load": {name.upper() for name in DatasetSettings.model_fields},
     # The DAG's own.
@@ -45,10 +45,10 @@ TRACES = {"OTEL_EXPORTER_OTLP_ENDPOINT"}
 
 
 def classes(service: str) -> list[type[BaseSettings]]:
-    """Return the settings classes that the program's module makes."""
-    module = importlib.import_module(SETTINGS[service])
-    found = [c for _, c in inspect.getmembers(module, inspect.isclass) if issubclass(c, BaseSettings)]
-    return [c for c in found if c.__module__ == module.__name__]
+    """Return the settings classes that the programs' modules make."""
+    modules = [importlib.import_module(name) for name in SETTINGS[service]]
+    found = [(c, module) for module in modules for _, c in inspect.getmembers(module, inspect.isclass)]
+    return [c for c, module in found if issubclass(c, BaseSettings) and c.__module__ == module.__name__]
 
 
 @pytest.mark.parametrize("service", SETTINGS)
@@ -147,7 +147,7 @@ def test_the_variable_of_traces_is_one_that_the_services_read() -> None:
 def test_the_dag_finds_all_its_variables(project: Project) -> None:
     constants = "\n".join(path.read_text() for path in (ROOT / "dags").glob("_*.py"))
     wanted = set(re.findall(r'^([A-Z_]+) = "\1"$', constants, flags=re.MULTILINE))
-    assert wanted == {"INFERENCE_URL", "TRAINER_COMMAND"}
+    assert wanted == {"IMPORTER_COMMAND", "INFERENCE_URL", "TRAINER_COMMAND"}
     in_image = set(image(AIRFLOW_DOCKERFILE).environment)
     assert wanted <= set(project.environment("airflow-scheduler")) | in_image
 

@@ -18,11 +18,12 @@ REQUIREMENTS = ROOT / "infra/requirements"
 ENTRIES = {
     "consumer": ["services.consumer.__main__"],
     "exporter": ["services.exporter.__main__"],
+    "importer": ["services.importer.__main__"],
     "inference": ["services.inference.__main__"],
     "probe": ["services.probe.__main__"],
     "trainer": ["services.trainer.__main__"],
     "migrations": ["services.common.migrations"],
-    "load": ["infra.docker.load", "services.trainer.__main__"],
+    "load": ["infra.docker.load", "services.importer.__main__", "services.trainer.__main__"],
     # Streamlit runs the screens by their paths.
     "ui": ["ui.__main__", "ui.app", *(f"ui.screens.{path.stem}" for path in (ROOT / "ui/screens").glob("*.py"))],
 }
@@ -99,13 +100,14 @@ def test_what_a_program_imports_is_copied_and_locked(service: str, tmp_path: Pat
         assert names & there, f"{service} imports {package}, which no line of its lock file brings"
 
 
-def test_airflows_image_has_the_trainer_whole(tmp_path: Path) -> None:
+def test_airflows_image_has_the_importer_and_the_trainer_whole(tmp_path: Path) -> None:
     tree = trees(tmp_path, IMAGES["airflow"])
-    _, others = reached(tree, ENTRIES["trainer"])
+    _, others = reached(tree, [*ENTRIES["importer"], *ENTRIES["trainer"]])
     assert IMAGES["airflow"].requirements == IMAGES["trainer"].requirements
     assert "rectools" in others
-    # The operator runs the trainer in the folder above dags/.
+    # The operator runs both in the folder above dags/.
     assert (tree / "dags/retrain_nightly.py").exists()
+    assert (tree / "services/importer/__main__.py").exists()
     assert (tree / "services/trainer/__main__.py").exists()
 
 

@@ -15,16 +15,10 @@ from services.common import migrations
 from services.consumer.service import LAST_RESORT_SECONDS
 from services.consumer.settings import ConsumerSettings
 from services.exporter.settings import ExporterSettings
+from services.importer import settings as importer
 from services.inference.settings import InferenceSettings
 from services.probe.settings import ProbeSettings
-from services.trainer.settings import (
-    ForgetSettings,
-    ImportSettings,
-    LoadSettings,
-    PruneSettings,
-    RegistrySettings,
-    TrainerSettings,
-)
+from services.trainer.settings import ForgetSettings, PruneSettings, RegistrySettings, TrainerSettings
 from tests.unit.k8s.cluster import Cluster, Container
 from tests.unit.k8s.conftest import K8S, ROOT
 from ui.settings import UiSettings
@@ -37,11 +31,12 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "exporter": ExporterSettings,
     "probe": ProbeSettings,
     "ui": UiSettings,
-    "import-files": ImportSettings,
+    "import-files": importer.ImportSettings,
+    "forget-files": importer.ForgetSettings,
     "forget": ForgetSettings,
     "run": TrainerSettings,
     "prune": PruneSettings,
-    "load": LoadSettings,
+    "load": importer.LoadSettings,
     "rollback": RegistrySettings,
 }
 """What each container's program reads."""

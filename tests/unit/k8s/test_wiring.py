@@ -1,14 +1,17 @@
 """Objects find one another: selectors, ports, targets, references, and what a release needs first."""
 
 import re
+from types import ModuleType
 from urllib.parse import urlsplit
 
 import pytest
 from fastapi.routing import APIRoute
 
+from services.common.step_command import ExitStatus
+from services.importer import __main__ as importer
 from services.inference.http.dependencies import AdminOnly
 from services.inference.http.routes import events, health, items, models, users
-from services.trainer.__main__ import EXIT_GATE_REFUSED, EXIT_NOT_ENOUGH_DATA, EXIT_USAGE, _parser
+from services.trainer import __main__ as trainer
 from tests.support.health_checks import answers
 from tests.unit.k8s.cluster import Cluster, Object
 
@@ -137,11 +140,17 @@ def test_prometheus_scrapes_every_program_that_serves_under_its_own_name(cluster
     assert allowed == ports
 
 
-@pytest.mark.parametrize("name", ["import-files", "forget", "run", "prune", "load", "rollback"])
-def test_the_trainer_understands_its_arguments(cluster: Cluster, name: str) -> None:
+@pytest.mark.parametrize(
+    ("program", "name"),
+    [(importer, name) for name in ("import-files", "forget-files", "load")]
+    + [(trainer, name) for name in ("forget", "run", "prune", "rollback")],
+)
+def test_the_importer_and_the_trainer_understand_their_arguments(
+    cluster: Cluster, program: ModuleType, name: str
+) -> None:
     argv = cluster.container(name).argv
-    assert argv[:3] == ["python", "-m", "services.trainer"]
-    options = _parser().parse_args(argv[3:])
+    assert argv[:3] == ["python", "-m", program.__package__]
+    options = program.commands().parser.parse_args(argv[3:])
     assert options.name == name
 
 
@@ -159,7 +168,7 @@ def test_a_run_is_named_after_its_job_and_never_runs_twice_at_once(cluster: Clus
 def test_a_run_is_not_repeated_when_repeating_changes_nothing(cluster: Cluster) -> None:
     rules = cluster.one("CronJob", "trainer")["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
     final = {r["onExitCodes"]["containerName"]: r["onExitCodes"]["values"] for r in rules if r["action"] == "FailJob"}
-    assert final == {"run": [EXIT_USAGE, EXIT_GATE_REFUSED, EXIT_NOT_ENOUGH_DATA]}
+    assert final == {"run": [ExitStatus.USAGE, ExitStatus.GATE_REFUSED, ExitStatus.NOT_ENOUGH_DATA]}
     assert rules[0]["action"] == "Ignore", "a drained node comes first: its pod may end with any status"
 
 

@@ -1,8 +1,8 @@
 import pytest
 
-from services.trainer.load import refuse_another_catalogue
-from services.trainer.movielens import Film
-from services.trainer.movielens_tables import MovieLensError
+from services.importer.load import refuse_another_catalogue
+from services.importer.movielens import Film
+from services.importer.movielens_tables import MovieLensError
 
 FILMS = [Film(number, f"Film {number}", 1990, ()) for number in range(1, 21)]
 

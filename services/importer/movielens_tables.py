@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from services.trainer import csv_rows
-from services.trainer.text_file import BadLineError, TextBlock, TextFile
+from services.importer import csv_rows
+from services.importer.text_file import BadLineError, TextBlock, TextFile
 
 DOUBLE_COLON = csv_rows.DOUBLE_COLON
 _MAX_VALUE_CHARACTERS = 10_000

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.contracts.ids import UserId
-from services.trainer import forget_files
-from services.trainer import landing as landing_files
-from services.trainer.forget_files import ForgottenInFiles, forget_in_files
+from services.importer import forget_files
+from services.importer import landing as landing_files
+from services.importer.forget_files import ForgottenInFiles, forget_in_files
 
 HEADER = b"user_id,item_id,rating,timestamp\n"
 Noted = list[tuple[bytes, bytes, int]]

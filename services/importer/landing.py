@@ -24,12 +24,12 @@ It is dropped into the folder ``LANDING_DIR``, and moves on within it; other fol
 Files and moves: every move is one rename within a file system, done last. A file that is stored or refused is called
 ``<name>-<first 12 digits of its SHA-256>``, so a name may land again every day and covers nothing.
 
-All or nothing: the whole file is checked first (`services.trainer.ratings_file`). With one bad line nothing of it is
+All or nothing: the whole file is checked first (`services.importer.ratings_file`). With one bad line nothing of it is
 stored; mend it and let it land again. Pipes, links and what cannot be read are refused like a bad file. What cannot be
 moved stays, is named, and keeps no other file back.
 
 Once: rows are identified by the file's content and their own number. A crash at any point, and a content that lands
-again under whatever name, add nothing. Imports take turns (`services.trainer.landing_lock`): a second one waits, then
+again under whatever name, add nothing. Imports take turns (`services.importer.landing_lock`): a second one waits, then
 takes what is left.
 
 A rating counts for the lists once a model is trained with it: the nightly run does both.
@@ -49,13 +49,13 @@ from typing import Any, BinaryIO
 from clickhouse_connect.driver.client import Client
 from psycopg import Connection
 
-from services.trainer import ratings_file
-from services.trainer.catalogue import read_titles
-from services.trainer.file_store import rows_when_complete, store
-from services.trainer.landing_lock import alone
-from services.trainer.rating_rules import Rules
-from services.trainer.ratings_file import Checked, Layout, RatingsBlock
-from services.trainer.text_file import FileChangedError
+from services.importer import ratings_file
+from services.importer.catalogue import read_titles
+from services.importer.file_store import rows_when_complete, store
+from services.importer.landing_lock import alone
+from services.importer.rating_rules import Rules
+from services.importer.ratings_file import Checked, Layout, RatingsBlock
+from services.importer.text_file import FileChangedError
 
 SOURCE = "landing"
 """The events' source."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from services.contracts.events import SCHEMA_VERSION, Action
 from services.contracts.signals import DECODER_VERSION
 from services.contracts.tables import FILES_EPOCH
-from services.trainer.ratings_file import RatingsBlock
+from services.importer.ratings_file import RatingsBlock
 
 _VERSION_8 = 0x8 << 12
 _VARIANT = 1 << 63

@@ -23,9 +23,9 @@ import numpy as np
 import pyarrow as pa
 
 from services.contracts.ids import UserId
-from services.trainer import csv_rows
-from services.trainer.landing import FOLDERS, REPORT_SUFFIX, UNFINISHED, open_regular_file, shown, write_report
-from services.trainer.landing_lock import alone_here
+from services.importer import csv_rows
+from services.importer.landing import FOLDERS, REPORT_SUFFIX, UNFINISHED, open_regular_file, shown, write_report
+from services.importer.landing_lock import alone_here
 
 _BLOCK_BYTES = 4 * 2**20
 _SEPARATORS = (",", ";", "\t", "|")
@@ -61,7 +61,7 @@ def forget_in_files(folder: Path, erased: Collection[UserId], note: Note) -> For
         folder: ``LANDING_DIR``; nothing is done if there is none.
         erased: Ids of viewers.
         note: Is called before a file is replaced, with the SHA-256 of its content, that of the new one, and the number
-            of lines less; see `services.trainer.file_store.note_rewritten`.
+            of lines less; see `services.importer.file_store.note_rewritten`.
 
     What fails with one file keeps no other from it, and is named in ``left``; so is whatever ``note`` raises.
     """

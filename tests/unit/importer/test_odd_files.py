@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.movielens import MovieLens, open_movielens
-from services.trainer.movielens_tables import MovieLensError, open_regular
-from tests.unit.trainer.test_movielens import atomic, blocks_of, csv, double_colon, ratings_of
+from services.importer.movielens import MovieLens, open_movielens
+from services.importer.movielens_tables import MovieLensError, open_regular
+from tests.unit.importer.test_movielens import atomic, blocks_of, csv, double_colon, ratings_of
 
 FILMS = "movieId,title,genres\n"
 RATINGS = "userId,movieId,rating,timestamp\n"

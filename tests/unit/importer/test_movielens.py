@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.trainer import ratings_file
-from services.trainer.file_events import event_ids, to_arrow
-from services.trainer.movielens import MovieLens, open_movielens
-from services.trainer.movielens_tables import MovieLensError
-from services.trainer.rating_rules import Rules
-from services.trainer.ratings_file import Checked, RatingsBlock
-from services.trainer.titles import parse_title
+from services.importer import ratings_file
+from services.importer.file_events import event_ids, to_arrow
+from services.importer.movielens import MovieLens, open_movielens
+from services.importer.movielens_tables import MovieLensError
+from services.importer.rating_rules import Rules
+from services.importer.ratings_file import Checked, RatingsBlock
+from services.importer.titles import parse_title
 
 NOW = datetime(2026, 11, 21, 3, tzinfo=timezone.utc)
 
@@ -182,7 +182,7 @@ def test_a_bad_film_or_user_is_named_by_file_and_line(
 
 
 def test_blocks_number_their_rows_through_the_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.trainer.text_file.BLOCK_BYTES", 64)
+    monkeypatch.setattr("services.importer.text_file.BLOCK_BYTES", 64)
     lines = [f"{n}::{10 + n % 2 * 10}::3::978300760" for n in range(1, 21)]
     blocks = blocks_of(open_movielens(double_colon(tmp_path, "\n".join(lines) + "\n")))[1]
     assert len(blocks) > 1

@@ -1,4 +1,4 @@
-"""One operator: run one step of the trainer's command line. Argv in, exit status out."""
+"""One operator: run one step of the importer's or the trainer's command line. Argv in, exit status out."""
 
 import hashlib
 import json
@@ -16,8 +16,10 @@ from typing import IO, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+IMPORTER_COMMAND = "IMPORTER_COMMAND"
+"""Environment variable: the command that runs the importer, e.g. ``.venv/bin/python -m services.importer``."""
 TRAINER_COMMAND = "TRAINER_COMMAND"
-"""Environment variable: the command that runs the trainer, e.g. ``.venv/bin/python -m services.trainer``."""
+"""The same for the trainer."""
 EXIT_USAGE = 2
 """Arguments or settings are wrong: the same argv cannot succeed later."""
 EXIT_GATE_REFUSED = 3
@@ -32,7 +34,7 @@ FINAL = {
     EXIT_NOT_ENOUGH_DATA: "there is not enough data to train on",
     EXIT_FILES_REFUSED: "files were refused, the reports are beside them in failed/; all others are imported",
 }
-"""Exit statuses (of ``python -m services.trainer --help``) after which trying again changes nothing."""
+"""Exit statuses (`services.common.step_command.ExitStatus`) after which trying again changes nothing."""
 GRACE_SECONDS = 15
 MAX_LINE_BYTES = 1_000_000
 """What of a line of output is read; the rest of it is passed over."""
@@ -57,8 +59,8 @@ def filesystem_safe(run_id: str) -> str:
     return safe if safe == run_id else f"{safe}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
 
 
-class TrainerOperator(BaseOperator):
-    """Run ``$TRAINER_COMMAND <step> --run-id <of the DAG run>`` in the project's folder.
+class StepOperator(BaseOperator):
+    """Run ``$<program> <step> --run-id <of the DAG run>`` in the project's folder.
 
     A step that stands for itself, ``of_run=False``, gets no run id.
 
@@ -69,9 +71,18 @@ class TrainerOperator(BaseOperator):
     write down how it ended, so that is done for it.
     """
 
-    def __init__(self, *, step: str, of_run: bool = True, force_param: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        step: str,
+        program: str = TRAINER_COMMAND,
+        of_run: bool = True,
+        force_param: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.step = step
+        self.program = program
         self.of_run = of_run
         self.force_param = force_param
         self._process: subprocess.Popen[bytes] | None = None
@@ -79,7 +90,7 @@ class TrainerOperator(BaseOperator):
     def execute(self, context: Any) -> str | None:
         """Run the step and return the model version that it named, if any."""
         of_run = ["--run-id", filesystem_safe(context["run_id"])] if self.of_run else []
-        argv = [*_command(), self.step, *of_run]
+        argv = [*_command(self.program), self.step, *of_run]
         if self.force_param and context["params"][self.force_param]:
             argv.append("--force")
         self.log.info("running %s", shlex.join(argv))
@@ -113,7 +124,7 @@ class TrainerOperator(BaseOperator):
 
     def _note(self, of_run: Sequence[str], status: int, started_at: datetime) -> None:
         """Write down how a step ended that cannot say so itself, as a shell would count it; failing changes nothing."""
-        note = [*_command(), "note-ended", self.step, *of_run]
+        note = [*_command(self.program), "note-ended", self.step, *of_run]
         note += ["--status", str(status), "--started-at", started_at.isoformat()]
         try:
             subprocess.run(note, cwd=PROJECT, timeout=NOTE_SECONDS, check=True)
@@ -132,10 +143,10 @@ class TrainerOperator(BaseOperator):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
 
-def _command() -> list[str]:
-    command = shlex.split(os.environ.get(TRAINER_COMMAND, ""))
+def _command(program: str) -> list[str]:
+    command = shlex.split(os.environ.get(program, ""))
     if not command:
-        raise AirflowFailException(f"{TRAINER_COMMAND} is not set: the command that runs the trainer")
+        raise AirflowFailException(f"{program} is not set: the command that runs the program")
     return command
 
 

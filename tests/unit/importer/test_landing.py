@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from services.contracts.events import MAX_CLOCK_AHEAD_SECONDS
 from services.contracts.ids import MAX_ID
 from services.contracts.signals import to_microseconds
-from services.trainer import ratings_file, text_file
-from services.trainer.landing import LAYOUT
-from services.trainer.rating_rules import Rules
-from services.trainer.ratings_file import MAX_PROBLEMS, Checked
+from services.importer import ratings_file, text_file
+from services.importer.landing import LAYOUT
+from services.importer.rating_rules import Rules
+from services.importer.ratings_file import MAX_PROBLEMS, Checked
 
 NOW = datetime(2026, 11, 21, 3, tzinfo=timezone.utc)
 HEADER = "user_id,item_id,rating,timestamp\n"

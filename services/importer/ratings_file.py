@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from services.trainer import csv_rows, rating_rules
-from services.trainer.csv_rows import Rows
-from services.trainer.doubled_rows import DoubledRows
-from services.trainer.rating_rules import COLUMNS, Ratings, Rules
-from services.trainer.text_file import BadLineError, TextBlock, TextFile
+from services.importer import csv_rows, rating_rules
+from services.importer.csv_rows import Rows
+from services.importer.doubled_rows import DoubledRows
+from services.importer.rating_rules import COLUMNS, Ratings, Rules
+from services.importer.text_file import BadLineError, TextBlock, TextFile
 
 _STRINGS = dict.fromkeys(COLUMNS, pa.string())
 MAX_PROBLEMS = 100

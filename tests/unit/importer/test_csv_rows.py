@@ -7,7 +7,7 @@ import pyarrow as pa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from services.trainer.csv_rows import lines_of, rows_of, stray_quote
+from services.importer.csv_rows import lines_of, rows_of, stray_quote
 
 COLUMNS = ["a", "b"]
 TYPES = dict.fromkeys(COLUMNS, pa.string())

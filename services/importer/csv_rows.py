@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv
 from numpy.typing import NDArray
 
-from services.trainer.text_file import BadLineError
+from services.importer.text_file import BadLineError
 
 _csv: Any = pyarrow.csv  # a C extension without types
 

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from services.contracts.events import MAX_CLOCK_AHEAD_SECONDS, Event, from_json
 from services.contracts.ids import MAX_ID
-from services.trainer import ratings_file
-from services.trainer.landing import LAYOUT
-from services.trainer.rating_rules import Rules
+from services.importer import ratings_file
+from services.importer.landing import LAYOUT
+from services.importer.rating_rules import Rules
 
 NOW = datetime(2026, 11, 21, 3, tzinfo=timezone.utc)
 LATEST = int(NOW.timestamp()) + MAX_CLOCK_AHEAD_SECONDS

@@ -1,4 +1,4 @@
-"""The films' titles and genres out of PostgreSQL."""
+"""The films' genres out of PostgreSQL."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,14 +15,6 @@ def read_genres(connection: Connection[Any]) -> dict[int, tuple[str, ...]]:
     with connection.transaction():
         rows = connection.execute(sql.SQL("SELECT item_id, genres FROM {}").format(sql.Identifier(ITEMS))).fetchall()
     return {int(item_id): tuple(genres) for item_id, genres in rows}
-
-
-def read_titles(connection: Connection[Any]) -> dict[int, str]:
-    """Return each film's title."""
-    with connection.transaction():
-        return dict(
-            connection.execute(sql.SQL("SELECT item_id, title FROM {}").format(sql.Identifier(ITEMS))).fetchall()
-        )
 
 
 def genre_matrix(

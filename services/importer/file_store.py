@@ -12,8 +12,8 @@ from psycopg import Connection, sql
 
 from services.common.erased import erased_viewers
 from services.contracts.tables import ERASED_USERS, EVENTS, FILES_EPOCH, LOADED_FILES
-from services.trainer.file_events import partition_of, to_arrow
-from services.trainer.ratings_file import RatingsBlock
+from services.importer.file_events import partition_of, to_arrow
+from services.importer.ratings_file import RatingsBlock
 
 INSERT_ROWS = 200_000
 """An insert has at least as many, the last one excepted."""

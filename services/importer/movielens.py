@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from services.contracts.ids import MAX_ID
-from services.trainer.demographics import AGE_GROUPS, GENDERS, OCCUPATIONS, age_group
-from services.trainer.movielens_tables import DOUBLE_COLON, MovieLensError, TableLayout, read_table
-from services.trainer.ratings_file import Layout
-from services.trainer.titles import parse_title, plain_text
+from services.importer.demographics import AGE_GROUPS, GENDERS, OCCUPATIONS, age_group
+from services.importer.movielens_tables import DOUBLE_COLON, MovieLensError, TableLayout, read_table
+from services.importer.ratings_file import Layout
+from services.importer.titles import parse_title, plain_text
 
 _NO_GENRES = {"(no genres listed)", "unknown", ""}
 _ID = re.compile(r"0*[0-9]{1,16}")

@@ -13,14 +13,14 @@ from psycopg import Connection, sql
 from tqdm import tqdm
 
 from services.contracts.tables import ERASED_USERS, ITEMS, USERS
-from services.trainer import ratings_file
-from services.trainer.catalogue import read_titles
-from services.trainer.file_store import Stored, rows_when_complete, store
-from services.trainer.movielens import Film, MovieLens, Person, open_movielens
-from services.trainer.movielens_tables import MovieLensError, open_regular
-from services.trainer.rating_rules import Rules
-from services.trainer.ratings_file import Checked, RatingsBlock
-from services.trainer.text_file import FileChangedError
+from services.importer import ratings_file
+from services.importer.catalogue import read_titles
+from services.importer.file_store import Stored, rows_when_complete, store
+from services.importer.movielens import Film, MovieLens, Person, open_movielens
+from services.importer.movielens_tables import MovieLensError, open_regular
+from services.importer.rating_rules import Rules
+from services.importer.ratings_file import Checked, RatingsBlock
+from services.importer.text_file import FileChangedError
 
 log = logging.getLogger(__name__)
 
