@@ -2,10 +2,10 @@
 
 import streamlit as st
 
+from services.client.errors import ApiError
+from services.client.recommender import RecommenderClient
 from services.contracts.rest import History
 from ui import metrics
-from ui.client import RecommenderClient
-from ui.errors import ApiError
 from ui.session import Session
 from ui.settings import UiSettings
 from ui.words import failed
@@ -20,7 +20,12 @@ def client() -> RecommenderClient:
     """
     settings = UiSettings()
     metrics.serve(settings.metrics_host, settings.ui_metrics_port, settings.host_names)
-    return RecommenderClient(str(settings.inference_url), settings.ui_timeout_seconds)
+    return RecommenderClient(
+        str(settings.inference_url),
+        agent="movierecs-ui",
+        timeout_seconds=settings.ui_timeout_seconds,
+        on_call=metrics.observe,
+    )
 
 
 def what_they_said(now: Session) -> History | None:
@@ -39,7 +44,7 @@ def what_they_said(now: Session) -> History | None:
 def popular_genres(of_films: int = 100) -> list[str]:
     """Return the genres of the most popular films, the most frequent first."""
     counts: dict[str, int] = {}
-    for film in client().popular(of_films).items:
+    for film in client().items.popular(of_films).items:
         for genre in film.genres:
             counts[genre] = counts.get(genre, 0) + 1
     return sorted(counts, key=lambda genre: (-counts[genre], genre))

@@ -7,9 +7,9 @@ import streamlit as st
 from pydantic import ValidationError
 from streamlit.navigation.page import Page
 
+from services.client.errors import ApiError, ServiceDownError
 from ui import address, session, viewer
 from ui.api import client
-from ui.errors import ApiError, ServiceDownError
 from ui.markdown import plain
 from ui.style import CLOSE_DRAWER, CSS
 

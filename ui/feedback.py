@@ -5,14 +5,16 @@ from uuid import UUID, uuid4
 
 import streamlit as st
 
+from services.client.errors import ApiError
 from services.contracts.events import Action, EventIn
 from services.contracts.rest import Item
 from ui import session
 from ui.api import client
-from ui.errors import ApiError
 from ui.markdown import escaped, plain
 
 SOURCE = "ui"
+EVENT_ATTEMPTS = 3
+"""A service that is away for a moment loses no click."""
 DONE = {
     Action.LIKE: ("You like", ":material/thumb_up:"),
     Action.DISLIKE: ("Not for you:", ":material/thumb_down:"),
@@ -40,7 +42,7 @@ def give(action: Action, item: Item, request_id: UUID | None, value: float | Non
     )
     undo = now.undo_of(event)
     try:
-        client().send(event)
+        client().events.send(event, attempts=EVENT_ATTEMPTS)
     except ApiError as error:
         now.problem = f"{escaped(item.title)}: that did not go through. {plain(str(error))}"
         return

@@ -1,11 +1,12 @@
-"""How long the API takes, as the page sees it, for Prometheus."""
+"""How long the API takes, as the page sees it: for Prometheus, and a log line per call."""
 
 import logging
 import threading
-from enum import StrEnum
 
 from prometheus_client import Histogram
 
+from services.client.connection import Call
+from services.contracts.logs import log_context
 from services.contracts.metrics import UI_API_SECONDS
 from ui.metrics_server import start
 
@@ -16,21 +17,19 @@ _served: set[int] = set()
 API_SECONDS = Histogram(UI_API_SECONDS.name, UI_API_SECONDS.help, UI_API_SECONDS.labels, buckets=UI_API_SECONDS.buckets)
 
 
-class Outcome(StrEnum):
-    """How a call to the API ended."""
-
-    OK = "ok"
-    REFUSED = "refused"
-    """4xx: the page asked for something that cannot be."""
-    UNAVAILABLE = "unavailable"
-    """5xx, or no answer in time."""
-    UNEXPECTED = "unexpected"
-    """An answer that the contract does not know."""
-
-
-def observe(route: str, outcome: Outcome, seconds: float) -> None:
-    """Note one call; `route` is the path's template."""
-    API_SECONDS.labels(route, outcome.value).observe(seconds)
+def observe(call: Call) -> None:
+    """Measure and log one call to the API."""
+    API_SECONDS.labels(call.route, call.outcome.value).observe(call.seconds)
+    with log_context(trace_id=call.trace_id, request_id=call.request_id):
+        log.info(
+            "asked the API",
+            extra={
+                "route": call.route,
+                "method": call.method,
+                "outcome": call.outcome.value,
+                "ms": round(call.seconds * 1000, 2),
+            },
+        )
 
 
 def serve(host: str, port: int, names: frozenset[str] = frozenset()) -> None:

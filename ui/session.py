@@ -5,12 +5,12 @@ from uuid import UUID
 
 import streamlit as st
 
+from services.client.recommender import RecommenderClient
 from services.contracts.events import Action, EventIn
 from services.contracts.ids import ItemId, UserId
 from services.contracts.rest import History, HistoryEntry, Item, Recommendations
 from services.contracts.signals import Signal, signal_of
 from ui import address, viewer
-from ui.client import RecommenderClient
 from ui.undo import Undo, undo_of
 
 HISTORY_LIMIT = 1_000
@@ -84,7 +84,7 @@ class Session:
     def history(self, client: RecommenderClient, *, anew: bool = False) -> History:
         """Return the viewer's latest signals, at most `HISTORY_LIMIT`, fetched once per revision or ``anew``."""
         if anew or self._history is None or self._history[0] != self.revision:
-            self._history = (self.revision, client.history(self.viewer, HISTORY_LIMIT))
+            self._history = (self.revision, client.users.history(self.viewer, HISTORY_LIMIT))
         return self._history[1]
 
     def request_of(self, item: ItemId) -> UUID | None:

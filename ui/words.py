@@ -1,7 +1,7 @@
 """What the page says about a list, from the list's strategy and the viewer's history. Pure functions."""
 
+from services.client.errors import ApiError
 from services.contracts.rest import Basis, History, Strategy
-from ui.errors import ApiError
 from ui.markdown import plain
 
 

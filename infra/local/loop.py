@@ -9,9 +9,10 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from uuid import UUID
 
 import clickhouse_connect
 import httpx
@@ -21,11 +22,16 @@ from rich.table import Table
 
 from infra.local.environment import service_environment
 from infra.local.settings import StackSettings
-from services.contracts.rest import Strategy
+from services.client.errors import ApiError
+from services.client.recommender import RecommenderClient
+from services.contracts.events import Action, EventIn
+from services.contracts.ids import MAX_ID, ItemId, UserId
+from services.contracts.rest import Item, Recommendations, Strategy
 from services.contracts.tables import EVENTS_VIEW
 from services.contracts.topics import EVENTS_TOPIC
 
 GENRE = "Horror"
+LIST_SIZE = 10
 DAG = "retrain_nightly"
 LIKES_MEASURED = 200
 LIKES_PER_VIEWER = 20
@@ -43,9 +49,9 @@ class LoopError(Exception):
         self.log = log
 
 
-def new_viewer() -> int:
+def new_viewer() -> UserId:
     """An id that no data set uses."""
-    return random.randint(10**12, 2**53)  # noqa: S311 – an id, not a secret
+    return UserId(random.randint(10**12, MAX_ID))  # noqa: S311 – an id, not a secret
 
 
 @dataclass(frozen=True)
@@ -76,15 +82,15 @@ class Loop:
     """The steps in order; each returns what it saw, or raises `LoopError`."""
 
     addresses: Addresses
-    viewer: int = field(default_factory=new_viewer)
-    first_list: list[int] = field(default_factory=list)
-    liked: list[int] = field(default_factory=list)
-    request_id: str = ""
+    viewer: UserId = field(default_factory=new_viewer)
+    first_list: list[ItemId] = field(default_factory=list)
+    liked: list[ItemId] = field(default_factory=list)
+    request_id: UUID | None = None
     model_before: str = ""
     started_before: str = ""
 
     def __post_init__(self) -> None:
-        self.api = httpx.Client(base_url=self.addresses.inference, timeout=30)
+        self.api = RecommenderClient(self.addresses.inference, agent="movierecs-loop", timeout_seconds=30)
 
     def steps(self) -> list[tuple[str, Callable[[], str]]]:
         """What is shown, and how."""
@@ -101,17 +107,17 @@ class Loop:
 
     def popular_first(self) -> str:
         """A viewer nobody has seen gets popular films."""
-        answer = self.recommendations()
-        if answer["strategy"] != Strategy.POPULAR:
-            raise LoopError(f"the strategy is {answer['strategy']}, not {Strategy.POPULAR}", "inference")
-        self.first_list, self.request_id = [item["id"] for item in answer["items"]], answer["request_id"]
-        self.model_before, self.started_before = answer["model_version"], self.process_start()
-        return f"viewer {self.viewer}: {titles(answer['items'])}"
+        answer = self.recommendations(self.viewer)
+        if answer.strategy is not Strategy.POPULAR:
+            raise LoopError(f"the strategy is {answer.strategy}, not {Strategy.POPULAR}", "inference")
+        self.first_list, self.request_id = ids(answer.items), answer.request_id
+        self.model_before, self.started_before = answer.model_version, self.process_start()
+        return f"viewer {self.viewer}: {titles(answer.items)}"
 
     def like_three(self) -> str:
         """Three popular films of one genre are liked through the REST API."""
-        films = self.get("/v1/items/popular", k=3, genre=GENRE)["items"]
-        self.liked = [item["id"] for item in films]
+        films = self.api.items.popular(3, GENRE).items
+        self.liked = ids(films)
         self.like(self.viewer, self.liked, self.request_id)
         return f"{GENRE}: {titles(films)}"
 
@@ -131,28 +137,28 @@ class Loop:
 
     def personal_list(self) -> str:
         """The next list is folded in from the likes."""
-        answer = self.recommendations()
-        items = [item["id"] for item in answer["items"]]
-        if answer["strategy"] != Strategy.LIVE:
-            raise LoopError(f"the strategy is {answer['strategy']}, not {Strategy.LIVE}", "inference")
+        answer = self.recommendations(self.viewer)
+        items = ids(answer.items)
+        if answer.strategy is not Strategy.LIVE:
+            raise LoopError(f"the strategy is {answer.strategy}, not {Strategy.LIVE}", "inference")
         if set(items) & set(self.liked) or items == self.first_list:
             raise LoopError(f"the list did not change: {items}", "inference")
-        share = sum(GENRE in item["genres"] for item in answer["items"])
-        return f"{share} of {len(items)} are {GENRE}: {titles(answer['items'])}"
+        share = sum(GENRE in item.genres for item in answer.items)
+        return f"{share} of {len(items)} are {GENRE}: {titles(answer.items)}"
 
     def retrain(self) -> str:
         """The nightly DAG is triggered through Airflow's API and succeeds."""
         airflow = self.airflow_client()
-        check(airflow.patch(f"/api/v2/dags/{DAG}", json={"is_paused": False}), "airflow")
-        run = check(airflow.post(f"/api/v2/dags/{DAG}/dagRuns", json={"logical_date": None}), "airflow")
+        check(airflow.patch(f"/api/v2/dags/{DAG}", json={"is_paused": False}))
+        run = check(airflow.post(f"/api/v2/dags/{DAG}/dagRuns", json={"logical_date": None}))
         url = f"/api/v2/dags/{DAG}/dagRuns/{run['dag_run_id']}"
 
         def ended() -> str | None:
-            state: str = check(airflow.get(url), "airflow")["state"]
+            state: str = check(airflow.get(url))["state"]
             return state if state in {"success", "failed"} else None
 
         state = until(ended, DAG_SECONDS, f"the DAG run did not end within {DAG_SECONDS} s", "airflow")
-        tasks = check(airflow.get(f"{url}/taskInstances"), "airflow")["task_instances"]
+        tasks = check(airflow.get(f"{url}/taskInstances"))["task_instances"]
         states = {task["task_id"]: task["state"] for task in tasks}
         bad = {name: state for name, state in states.items() if state != "success"}
         if state != "success" or bad:
@@ -161,7 +167,7 @@ class Loop:
 
     def swapped(self) -> str:
         """Another version is served by the same process."""
-        version = self.get("/v1/models/current")["version"]
+        version = self.api.models.current().version
         if version == self.model_before:
             raise LoopError(f"still serving {version}", "inference")
         if self.process_start() != self.started_before:
@@ -170,12 +176,12 @@ class Loop:
 
     def trained_list(self) -> str:
         """The viewer is known to the new model."""
-        answer = self.recommendations()
-        if answer["strategy"] != Strategy.TRAINED or answer["model_version"] == self.model_before:
-            raise LoopError(f"strategy {answer['strategy']}, model {answer['model_version']}", "inference")
-        if {item["id"] for item in answer["items"]} & set(self.liked):
+        answer = self.recommendations(self.viewer)
+        if answer.strategy is not Strategy.TRAINED or answer.model_version == self.model_before:
+            raise LoopError(f"strategy {answer.strategy}, model {answer.model_version}", "inference")
+        if set(ids(answer.items)) & set(self.liked):
             raise LoopError("the list shows films that the viewer has liked", "inference")
-        return titles(answer["items"])
+        return titles(answer.items)
 
     def like_to_list(self) -> str:
         """From sending a like until an answered list is personal and lacks the film."""
@@ -190,38 +196,36 @@ class Loop:
             raise LoopError(f"p95 is {p95 * 1000:.0f} ms, the limit is {P95_LIMIT_SECONDS * 1000:.0f} ms", "inference")
         return f"p50 {p50 * 1000:.0f} ms, p95 {p95 * 1000:.0f} ms, worst {max(times) * 1000:.0f} ms"
 
-    def _one_like(self, viewer: int) -> float:
+    def _one_like(self, viewer: UserId) -> float:
         shown = self.recommendations(viewer)
-        film = shown["items"][0]["id"]
+        film = shown.items[0].id
         begin = time.perf_counter()
-        self.like(viewer, [film], shown["request_id"])
+        self.like(viewer, [film], shown.request_id)
 
         def changed() -> bool:
             answer = self.recommendations(viewer)
-            personal = answer["strategy"] in {Strategy.TRAINED, Strategy.LIVE}
-            return personal and film not in [item["id"] for item in answer["items"]]
+            return answer.strategy in {Strategy.TRAINED, Strategy.LIVE} and film not in ids(answer.items)
 
         until(changed, 10, f"film {film} stayed in the list of viewer {viewer}", "inference", pause=0.002)
         return time.perf_counter() - begin
 
-    def recommendations(self, viewer: int | None = None) -> Any:
-        """The viewer's list, ten films."""
-        return self.get(f"/v1/users/{viewer or self.viewer}/recommendations", k=10)
+    def recommendations(self, viewer: UserId) -> Recommendations:
+        """The viewer's list."""
+        return self.api.users.recommendations(viewer, LIST_SIZE)
 
-    def like(self, viewer: int, films: list[int], request_id: str) -> None:
+    def like(self, viewer: UserId, films: list[ItemId], request_id: UUID | None) -> None:
         """Send likes; returns when the broker has acknowledged them."""
-        event = {"user_id": viewer, "action": "like", "request_id": request_id, "source": "loop"}
-        events = [event | {"item_id": film} for film in films]
-        check(self.api.post("/v1/events", json={"events": events}), "inference")
+        self.api.events.send_all(
+            [
+                EventIn(user_id=viewer, item_id=film, action=Action.LIKE, request_id=request_id, source="loop")
+                for film in films
+            ]
+        )
 
     def process_start(self) -> str:
         """When the serving process started, as it says itself."""
-        lines = self.api.get("/metrics").text.splitlines()
+        lines = httpx.get(f"{self.addresses.inference}/metrics", timeout=30).text.splitlines()
         return next(line for line in lines if line.startswith("process_start_time_seconds "))
-
-    def get(self, path: str, **parameters: Any) -> Any:
-        """GET from the API."""
-        return check(self.api.get(path, params=parameters), "inference")
 
     def airflow_client(self) -> httpx.Client:
         """A client with a token."""
@@ -230,24 +234,29 @@ class Loop:
             "username": self.addresses.airflow_user,
             "password": self.addresses.airflow_password.get_secret_value(),
         }
-        token = check(httpx.post(f"{url}/auth/token", json=login, timeout=30), "airflow")["access_token"]
+        token = check(httpx.post(f"{url}/auth/token", json=login, timeout=30))["access_token"]
         return httpx.Client(base_url=url, timeout=30, headers={"Authorization": f"Bearer {token}"})
 
 
-def titles(items: list[dict[str, Any]]) -> str:
+def ids(films: Sequence[Item]) -> list[ItemId]:
+    """Their ids, in order."""
+    return [film.id for film in films]
+
+
+def titles(films: Sequence[Item]) -> str:
     """The first three, for a table's cell."""
-    return ", ".join(item["title"] for item in items[:3])
+    return ", ".join(film.title for film in films[:3])
 
 
-def check(response: httpx.Response, log: str) -> Any:
-    """The response's JSON.
+def check(response: httpx.Response) -> Any:
+    """Airflow's answer.
 
     Raises:
         LoopError: the status says it failed.
     """
     if response.is_error:
         raise LoopError(
-            f"{response.request.method} {response.request.url} → {response.status_code}: {response.text}", log
+            f"{response.request.method} {response.request.url} → {response.status_code}: {response.text}", "airflow"
         )
     return response.json()
 
@@ -277,6 +286,8 @@ def prove(addresses: Addresses, console: Console) -> bool:
         try:
             with console.status(name):
                 saw = step()
+        except ApiError as error:
+            failure = LoopError(error.reason, "inference")
         except httpx.HTTPError as error:
             failure = LoopError(f"{type(error).__name__}: {error}", "inference")
         except LoopError as error:

@@ -5,12 +5,13 @@ import signal
 import sys
 from typing import NoReturn
 
+from services.client.recommender import RecommenderClient
 from services.common.metrics_server import Heartbeat, serve
 from services.common.telemetry import configure_logging
-from services.probe.api import HttpApi
 from services.probe.metrics import Metrics
 from services.probe.prober import Prober
 from services.probe.settings import ProbeSettings
+from services.probe.viewer import Viewer
 
 log = logging.getLogger("services.probe")
 
@@ -28,9 +29,14 @@ def main() -> NoReturn:
     server = serve(metrics.registry, heartbeat, settings.metrics_host, settings.probe_port, settings.host_names)
     # In the middle of a round too: the next process takes back what this one likes.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    apis = [HttpApi(url, settings.probe_timeout_seconds) for url in settings.inference_urls]
-    log.info("probing", extra={"apis": len(apis), "port": server.server_port})
-    prober = Prober(apis, metrics, patience_seconds=settings.probe_timeout_seconds)
+    clients = [
+        RecommenderClient(
+            url, agent="movierecs-probe", timeout_seconds=settings.probe_timeout_seconds, keep_alive=False
+        )
+        for url in settings.inference_urls
+    ]
+    log.info("probing", extra={"apis": len(clients), "port": server.server_port})
+    prober = Prober([Viewer(client) for client in clients], metrics, patience_seconds=settings.probe_timeout_seconds)
     prober.run(settings.probe_interval_seconds, heartbeat)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from services.contracts.events import Action
-from services.probe.api import Api, RefusedError
+from services.probe.viewer import Viewer
 
 POLL_SECONDS = 0.02
 
@@ -12,33 +12,42 @@ class LateError(Exception):
     """The like was accepted, and a list has not followed it in time."""
 
 
-def withdraw(api: Api) -> None:
+class NothingToLikeError(Exception):
+    """The lists have no film in common."""
+
+
+def withdraw(viewer: Viewer) -> None:
     """Take back whatever the viewer likes: their history says what, also what an earlier process left."""
-    for film in api.liked():
-        api.send(Action.UNLIKE, film)
+    for film in viewer.liked():
+        viewer.send(Action.UNLIKE, film)
 
 
 def like_to_list(
-    apis: Sequence[Api], patience_seconds: float, clock: Callable[[], float], sleep: Callable[[float], None]
+    viewers: Sequence[Viewer], patience_seconds: float, clock: Callable[[], float], sleep: Callable[[float], None]
 ) -> float:
-    """Like a film of the first API's list; return the seconds until the list of every one is without it.
+    """Like a film of the first viewer's list; return the seconds until every one's list is without it.
+
+    All are the same viewer, each at a replica of its own.
 
     The film is one that all the lists show, or its absence would say nothing. The time begins when the like is sent,
-    so that it holds what a viewer waits for; it is right to `POLL_SECONDS` and one request to each API.
+    so that it holds what a viewer waits for; it is right to `POLL_SECONDS` and one request to each replica.
 
     Raises:
         LateError: a list shows the film still.
-        UnreachableError, RefusedError: an API failed, or the lists have no film in common.
+        NothingToLikeError: no film is in every list.
+        ApiError: a call failed.
     """
-    first, *others = (api.recommended() for api in apis)
+    first, *others = (viewer.recommended() for viewer in viewers)
     film = next((film for film in first.films if all(film in other.films for other in others)), None)
     if film is None:
-        raise RefusedError(f"no film is in every one of {len(apis)} lists")
+        raise NothingToLikeError(f"no film is in every one of {len(viewers)} lists")
     start = clock()
-    apis[0].send(Action.LIKE, film, first.request_id)
-    for number, api in enumerate(apis, start=1):
-        while film in api.recommended().films:
+    viewers[0].send(Action.LIKE, film, first.request_id)
+    for number, viewer in enumerate(viewers, start=1):
+        while film in viewer.recommended().films:
             if clock() - start > patience_seconds:
-                raise LateError(f"list {number} of {len(apis)} shows film {film} {patience_seconds:g} s after its like")
+                raise LateError(
+                    f"list {number} of {len(viewers)} shows film {film} {patience_seconds:g} s after its like"
+                )
             sleep(POLL_SECONDS)
     return clock() - start

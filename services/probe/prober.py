@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from services.client.errors import ApiError, UnreachableError
 from services.common.metrics_server import Heartbeat
-from services.probe.api import Api, RefusedError, UnreachableError
-from services.probe.measure import LateError, like_to_list, withdraw
+from services.probe.measure import LateError, NothingToLikeError, like_to_list, withdraw
 from services.probe.metrics import Metrics, Outcome
+from services.probe.viewer import Viewer
 
 log = logging.getLogger(__name__)
 
@@ -18,14 +19,14 @@ class Prober:
 
     def __init__(
         self,
-        apis: Sequence[Api],
+        viewers: Sequence[Viewer],
         metrics: Metrics,
         *,
         patience_seconds: float,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._apis = apis
+        self._viewers = viewers
         self._metrics = metrics
         self._patience_seconds = patience_seconds
         self._clock = clock
@@ -43,23 +44,25 @@ class Prober:
     def round(self) -> Outcome:
         """Measure once; return how that ended, and raise nothing that the API does."""
         outcome = Outcome.OK
-        why: Exception | None = None
+        why: str | None = None
         try:
-            withdraw(self._apis[0])
-            seconds = like_to_list(self._apis, self._patience_seconds, self._clock, self._sleep)
+            withdraw(self._viewers[0])
+            seconds = like_to_list(self._viewers, self._patience_seconds, self._clock, self._sleep)
             self._metrics.like_to_list_seconds.observe(seconds)
-            withdraw(self._apis[0])
+            withdraw(self._viewers[0])
         except LateError as error:
-            outcome, why = Outcome.TIMEOUT, error
-        except RefusedError as error:
-            outcome, why = Outcome.REFUSED, error
+            outcome, why = Outcome.TIMEOUT, str(error)
+        except NothingToLikeError as error:
+            outcome, why = Outcome.REFUSED, str(error)
         except UnreachableError as error:
-            outcome, why = Outcome.UNREACHABLE, error
+            outcome, why = Outcome.UNREACHABLE, error.reason
+        except ApiError as error:
+            outcome, why = Outcome.REFUSED, error.reason
         self._metrics.rounds.labels(outcome.value).inc()
         if outcome is not self._last:
             if why is None:
                 log.info("like to list is measured", extra={"outcome": outcome.value})
             else:
-                log.warning("like to list cannot be measured", extra={"outcome": outcome.value, "why": str(why)})
+                log.warning("like to list cannot be measured", extra={"outcome": outcome.value, "why": why})
         self._last = outcome
         return outcome

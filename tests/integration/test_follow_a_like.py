@@ -18,6 +18,7 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from services.client.recommender import RecommenderClient
 from services.contracts.events import Action, EventIn
 from services.contracts.ids import ItemId, UserId
 from services.contracts.logs import JsonFormatter
@@ -28,7 +29,7 @@ from tests.support.pipeline import Pipeline
 from tests.support.ports import free_port
 from tests.support.processes import ServiceProcess, wait_until
 from tests.support.services import KafkaServer
-from ui.client import RecommenderClient
+from ui import metrics
 
 
 class Receiver:
@@ -115,7 +116,7 @@ def test_a_like_is_followed_by_its_ids_and_as_one_trace(  # noqa: PLR0917 - fixt
             event_id=uuid.uuid4(), event_time=datetime.now(timezone.utc), user_id=UserId(7), item_id=ItemId(3),
             action=Action.LIKE, source="ui",
         )  # fmt: skip
-        RecommenderClient(url).send(like)
+        RecommenderClient(url, agent="test", on_call=metrics.observe).events.send(like)
         wait_until(lambda: pipeline.count("events") == 1, 30, "the row")
         (asked,) = lines(page_log.getvalue(), "asked the API")
         wait_until(lambda: bool(lines((tmp_path / "consumer.log").read_text(), "stored")), 10, "the consumer's line")

@@ -10,16 +10,17 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ALLOWED = {
     "services/contracts": {"services.contracts"},
+    "services/client": {"services.contracts", "services.client"},
     "services/common": {"services.contracts", "services.common"},
     "services/inference": {"services.contracts", "services.common", "services.inference"},
     "services/consumer": {"services.contracts", "services.common", "services.consumer"},
     "services/exporter": {"services.contracts", "services.common", "services.exporter"},
-    "services/probe": {"services.contracts", "services.common", "services.probe"},
+    "services/probe": {"services.contracts", "services.client", "services.common", "services.probe"},
     "services/importer": {"services.contracts", "services.common", "services.importer"},
     "services/trainer": {"services.contracts", "services.common", "services.trainer"},
-    "ui": {"services.contracts", "ui"},
+    "ui": {"services.contracts", "services.client", "ui"},
     "dags": set[str](),
-    "infra": {"services.contracts", "services.common", "infra"},
+    "infra": {"services.contracts", "services.client", "services.common", "infra"},
 }
 LAYERS = {
     "services/inference": {
@@ -76,13 +77,16 @@ def test_within_a_service_imports_run_one_way(service: str, folder: str) -> None
     assert wrong == []
 
 
-def test_the_contracts_need_pydantic_and_the_standard_library_alone() -> None:
-    allowed = {
-        "pydantic",
-        "pydantic_core",
-        "services",
-    }  # pydantic_core is pydantic's other half: errors are made with it
-    for path in (ROOT / "services/contracts").glob("*.py"):
+@pytest.mark.parametrize(
+    ("folder", "packages"),
+    [
+        ("services/contracts", {"pydantic", "pydantic_core"}),  # the other half of pydantic: errors are made with it
+        ("services/client", {"pydantic", "httpx"}),
+    ],
+)
+def test_what_every_program_may_import_needs_little_itself(folder: str, packages: set[str]) -> None:
+    allowed = packages | {"services"}
+    for path in (ROOT / folder).glob("*.py"):
         for module in imported_modules(path):
             top = module.split(".")[0]
             assert top in sys.stdlib_module_names or top in allowed, f"{path.name} imports {module}"

@@ -2,12 +2,12 @@
 
 import streamlit as st
 
+from services.client.errors import ApiError
 from services.contracts.ids import MAX_ID, ItemId
 from services.contracts.rest import Item
 from ui import address, feedback, session
 from ui.api import client, what_they_said
 from ui.cards import card, grid
-from ui.errors import ApiError
 from ui.markdown import escaped
 from ui.words import failed, near
 
@@ -24,7 +24,7 @@ def main() -> None:
             st.error(f"A film's id is a whole number from 1 to {MAX_ID:,}.", icon=":material/error:")
         st.info("Choose a film first: each card leads here.", icon=":material/movie:")
         return
-    film = now.films.get(ItemId(number)) or client().item(ItemId(number))
+    film = now.films.get(ItemId(number)) or client().items.item(ItemId(number))
     _heading(film)
     feedback.undo_bar()
     history = what_they_said(now)
@@ -35,7 +35,7 @@ def main() -> None:
         card(film, said.get(film.id), request_id=now.request_of(film.id))
     with beside:
         try:
-            similar = client().similar(film.id, SIMILAR)
+            similar = client().items.similar(film.id, SIMILAR)
         except ApiError as error:
             st.warning(failed("Films like this one", error), icon=":material/cloud_off:")
             return

@@ -4,10 +4,10 @@ import time
 
 import streamlit as st
 
+from services.client.errors import ApiError
 from ui import address, feedback, session
 from ui.api import client, popular_genres, what_they_said
 from ui.cards import grid
-from ui.errors import ApiError
 from ui.session import Session, Shown
 from ui.settings import UiSettings
 from ui.words import detail, headline
@@ -63,7 +63,7 @@ def _list(now: Session, k: int, genre: str) -> Shown:
     key = (now.revision, genre, k)
     if key not in now.shown:
         started = time.perf_counter()
-        recommendations = client().recommendations(now.viewer, k, genre or None)
+        recommendations = client().users.recommendations(now.viewer, k, genre or None)
         now.shown[key] = Shown(recommendations, (time.perf_counter() - started) * 1000)
     return now.shown[key]
 

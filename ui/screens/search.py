@@ -21,7 +21,7 @@ def main() -> None:
         label_visibility="collapsed", on_change=_choose,
     )  # fmt: skip
     feedback.undo_bar()
-    films = client().search(query, RESULTS) if query else client().popular(RESULTS).items
+    films = client().items.search(query, RESULTS) if query else client().items.popular(RESULTS).items
     if not films:
         st.info("No film has such a title.", icon=":material/search_off:")
         return

@@ -32,7 +32,7 @@ OURS = ("services", "ui", "infra")
 
 
 def built(service: str) -> Image:
-    return image(target=service if service in {"migrations", "load", "ui"} else "", SERVICE=service)
+    return image(target=service if service in {"migrations", "load", "probe", "ui"} else "", SERVICE=service)
 
 
 IMAGES = {**{service: built(service) for service in ENTRIES}, "airflow": image(AIRFLOW_DOCKERFILE)}

@@ -3,20 +3,29 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import cast
 from uuid import UUID
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from services.client.errors import RefusedError, UnreachableError
 from services.common.metrics_server import Heartbeat
 from services.contracts.events import Action
 from services.contracts.ids import ItemId
-from services.probe.api import RefusedError, Shown, UnreachableError
+from services.contracts.rest import Problem
 from services.probe.measure import POLL_SECONDS
 from services.probe.metrics import Metrics, Outcome
 from services.probe.prober import Prober
+from services.probe.viewer import Shown, Viewer
 
 PATIENCE = 10.0
+
+
+def refusal(reason: str) -> RefusedError:
+    return RefusedError(Problem(title="Refused", status=404, detail=reason), reason)
+
+
 LIST = UUID(int=1)
 
 
@@ -69,7 +78,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.prober = Prober(
-            self.apis,
+            cast("list[Viewer]", self.apis),
             Metrics(self.registry),
             patience_seconds=PATIENCE,
             clock=lambda: self.topic.now,
@@ -153,7 +162,7 @@ def test_the_next_round_takes_back_what_the_last_one_left_liked() -> None:
 
 @pytest.mark.parametrize(
     ("error", "outcome"),
-    [(RefusedError("503"), Outcome.REFUSED), (UnreachableError("nobody"), Outcome.UNREACHABLE)],
+    [(refusal("503"), Outcome.REFUSED), (UnreachableError("nobody", "nobody"), Outcome.UNREACHABLE)],
 )
 @pytest.mark.parametrize("call", range(7))
 def test_an_api_that_fails_at_any_call_ends_the_round_and_the_next_one_is_whole(
@@ -180,7 +189,7 @@ def test_only_a_change_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
 
     def refuse() -> None:
-        raise RefusedError("503 no model")
+        raise refusal("503 no model")
 
     for trouble in [lambda: None] * 3 + [refuse] * 3 + [lambda: None] * 2:
         w.apis[0].trouble = trouble

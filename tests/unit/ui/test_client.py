@@ -7,20 +7,27 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from services.client.errors import RefusedError, ServiceDownError, UnexpectedAnswerError
+from services.client.recommender import RecommenderClient
 from services.contracts.events import Action, EventIn
 from services.contracts.ids import ItemId, UserId
 from services.contracts.rest import FieldError, Problem, Strategy
 from tests.unit.ui.conftest import FakeService
 from tests.unit.ui.fake_api import unavailable
-from ui.client import EVENT_ATTEMPTS, RecommenderClient
-from ui.errors import RefusedError, ServiceDownError, UnexpectedAnswerError
+from ui.feedback import EVENT_ATTEMPTS
 
 VIEWER = UserId(42)
 
 
 @pytest.fixture
 def client(service: FakeService) -> RecommenderClient:
-    return RecommenderClient(service.url + "/", timeout_seconds=5)
+    return RecommenderClient(service.url + "/", agent="movierecs-ui", timeout_seconds=5)
+
+
+def client_at(server: HTTPServer, timeout_seconds: float = 5) -> RecommenderClient:
+    return RecommenderClient(
+        f"http://127.0.0.1:{server.server_address[1]}", agent="movierecs-ui", timeout_seconds=timeout_seconds
+    )
 
 
 def a_like(item: int = 1) -> EventIn:
@@ -31,16 +38,16 @@ def a_like(item: int = 1) -> EventIn:
 
 
 def test_answers_come_back_as_the_contracts_models(client: RecommenderClient) -> None:
-    made = client.recommendations(VIEWER, 5)
+    made = client.users.recommendations(VIEWER, 5)
     assert (len(made.items), made.strategy) == (5, Strategy.POPULAR)
-    assert [film.title for film in client.search("toy", 5)] == ["Toy Story"]
-    assert client.similar(ItemId(1), 3).items[0].title == "Raiders of the Lost Ark"
-    assert all("Sci-Fi" in film.genres for film in client.recommendations(VIEWER, 5, "Sci-Fi").items)
+    assert [film.title for film in client.items.search("toy", 5)] == ["Toy Story"]
+    assert client.items.similar(ItemId(1), 3).items[0].title == "Raiders of the Lost Ark"
+    assert all("Sci-Fi" in film.genres for film in client.users.recommendations(VIEWER, 5, "Sci-Fi").items)
 
 
 def test_an_event_is_in_the_history_once_it_is_sent(client: RecommenderClient) -> None:
-    client.send(a_like())
-    assert [(e.item.id, e.opinion) for e in client.history(VIEWER, 10).entries] == [(1, 1)]
+    client.events.send(a_like())
+    assert [(e.item.id, e.opinion) for e in client.users.history(VIEWER, 10).entries] == [(1, 1)]
 
 
 def test_an_event_is_sent_again_while_the_service_is_away_and_keeps_its_id(
@@ -48,14 +55,14 @@ def test_an_event_is_sent_again_while_the_service_is_away_and_keeps_its_id(
 ) -> None:
     event = a_like()
     service.state.failing = [unavailable()] * (EVENT_ATTEMPTS - 1)
-    assert client.send(event).event_id == event.event_id
+    client.events.send(event, attempts=EVENT_ATTEMPTS)
     assert service.state.events == [event]
 
 
 def test_an_event_is_given_up_after_a_few_attempts(client: RecommenderClient, service: FakeService) -> None:
     service.state.failing = [unavailable("Kafka does not answer.")] * EVENT_ATTEMPTS
     with pytest.raises(ServiceDownError, match=r"Kafka does not answer\."):
-        client.send(a_like())
+        client.events.send(a_like(), attempts=EVENT_ATTEMPTS)
     assert service.state.failing == []
     assert service.state.events == []
 
@@ -69,7 +76,7 @@ def test_a_refused_event_is_not_sent_again_and_names_the_field(client: Recommend
     )
     service.state.failing = [refusal]
     with pytest.raises(RefusedError, match="item_id: no such film") as raised:
-        client.send(a_like())
+        client.events.send(a_like())
     assert raised.value.problem.status == 422
     assert service.state.events == []
 
@@ -77,17 +84,17 @@ def test_a_refused_event_is_not_sent_again_and_names_the_field(client: Recommend
 @pytest.mark.parametrize("missing", ["event_id", "event_time"])
 def test_an_event_without_its_id_or_its_time_is_a_mistake(client: RecommenderClient, missing: str) -> None:
     with pytest.raises(ValueError, match="needs its id and its time"):
-        client.send(a_like().model_copy(update={missing: None}))
+        client.events.send(a_like().model_copy(update={missing: None}), attempts=2)
 
 
 def test_a_film_that_does_not_exist_is_refused(client: RecommenderClient) -> None:
     with pytest.raises(RefusedError, match="There is no film 999"):
-        client.item(ItemId(999))
+        client.items.item(ItemId(999))
 
 
 def test_no_service_is_a_service_that_is_down() -> None:
     with pytest.raises(ServiceDownError, match="cannot be reached"):
-        RecommenderClient("http://127.0.0.1:9", timeout_seconds=2).popular(1)
+        RecommenderClient("http://127.0.0.1:9", agent="movierecs-ui", timeout_seconds=2).items.popular(1)
 
 
 @pytest.mark.parametrize(
@@ -112,12 +119,16 @@ def test_a_foreign_server_is_told_apart(status: int, body: bytes, expected: type
     server = HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.handle_request, daemon=True).start()
     with pytest.raises(expected):
-        RecommenderClient(f"http://127.0.0.1:{server.server_address[1]}", timeout_seconds=5).popular(1)
+        RecommenderClient(
+            f"http://127.0.0.1:{server.server_address[1]}", agent="movierecs-ui", timeout_seconds=5
+        ).items.popular(1)
     server.server_close()
 
 
 def test_a_silent_server_is_a_service_that_is_down() -> None:
     server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # listens, and never answers
     with pytest.raises(ServiceDownError, match="too long"):
-        RecommenderClient(f"http://127.0.0.1:{server.server_address[1]}", timeout_seconds=0.3).popular(1)
+        RecommenderClient(
+            f"http://127.0.0.1:{server.server_address[1]}", agent="movierecs-ui", timeout_seconds=0.3
+        ).items.popular(1)
     server.server_close()

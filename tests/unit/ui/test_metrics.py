@@ -7,14 +7,14 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from services.client.errors import ApiError
+from services.client.recommender import RecommenderClient
 from services.contracts.ids import ItemId, UserId
 from services.contracts.rest import Problem
 from tests.support.ports import free_port
 from tests.unit.ui.conftest import FakeService
 from tests.unit.ui.fake_api import unavailable
 from ui import metrics, metrics_server
-from ui.client import RecommenderClient
-from ui.errors import ApiError
 
 
 def counts(port: int) -> dict[tuple[str, str], float]:
@@ -26,16 +26,16 @@ def counts(port: int) -> dict[tuple[str, str], float]:
 def test_every_call_is_measured_by_its_route_and_how_it_ended(service: FakeService) -> None:
     metrics.serve("127.0.0.1", port := free_port())
     before = counts(port)
-    client = RecommenderClient(service.url)
-    client.recommendations(UserId(42), 5)
-    client.recommendations(UserId(43), 5)
+    client = RecommenderClient(service.url, agent="movierecs-ui", on_call=metrics.observe)
+    client.users.recommendations(UserId(42), 5)
+    client.users.recommendations(UserId(43), 5)
     refused = Problem(title="Not found", status=404, detail="no such film")
     for problem in (refused, unavailable()):
         service.state.failing = [problem]
         with pytest.raises(ApiError):
-            client.item(ItemId(1))
+            client.items.item(ItemId(1))
     with pytest.raises(ApiError):
-        RecommenderClient("http://127.0.0.1:9").popular(1)
+        RecommenderClient("http://127.0.0.1:9", agent="movierecs-ui", on_call=metrics.observe).items.popular(1)
     grown = {key: value - before.get(key, 0) for key, value in counts(port).items() if value != before.get(key, 0)}
     assert grown == {
         ("/v1/users/{user_id}/recommendations", "ok"): 2,

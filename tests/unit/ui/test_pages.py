@@ -11,7 +11,7 @@ from services.contracts.ids import ItemId, UserId
 from services.contracts.rest import Basis, FieldError, History, Problem
 from tests.unit.ui.conftest import FakeService
 from tests.unit.ui.fake_api import FILMS, unavailable
-from ui.client import EVENT_ATTEMPTS
+from ui.feedback import EVENT_ATTEMPTS
 from ui.viewer import FIRST_NEW_ID
 
 

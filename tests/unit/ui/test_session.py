@@ -1,5 +1,6 @@
 """What a visit remembers: what was said before, as far as it is known."""
 
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
@@ -14,7 +15,7 @@ from ui.undo import Undo
 VIEWER = UserId(42)
 
 
-class _Client:
+class _Users:
     """A service that tells the latest opinion of a viewer of so many films."""
 
     def __init__(self, total: int) -> None:
@@ -44,13 +45,13 @@ def test_undo_restores_what_is_known_and_is_not_offered_where_a_long_history_may
     *, item: int, action: Action, total: int, undo: Undo | None
 ) -> None:
     session = Session(VIEWER)
-    session.history(_Client(total))  # type: ignore[arg-type]
+    session.history(SimpleNamespace(users=_Users(total)))  # type: ignore[arg-type]
     assert session.undo_of(an_event(action, item)) == undo
 
 
 def test_stars_given_twice_are_taken_back_one_by_one() -> None:
     session = Session(VIEWER)
-    session.history(_Client(1))  # type: ignore[arg-type]
+    session.history(SimpleNamespace(users=_Users(1)))  # type: ignore[arg-type]
     for stars, undo in ((3.0, (Action.UNRATE, None)), (4.0, (Action.RATE, 3.0)), (4.0, (Action.RATE, 3.0))):
         event = an_event(Action.RATE, 2, stars)
         assert session.undo_of(event) == undo

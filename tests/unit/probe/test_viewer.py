@@ -1,4 +1,4 @@
-"""Whatever a server answers, the probe's client returns what was asked for or says which of two ways it went wrong."""
+"""Whatever a server answers, the probe's viewer returns what was asked for or says which of two ways it went wrong."""
 
 import json
 import threading
@@ -7,9 +7,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from services.client.errors import ApiError, UnreachableError
+from services.client.recommender import RecommenderClient
 from services.contracts.events import Action
 from services.contracts.ids import PROBE_USER, ItemId
-from services.probe.api import Api, HttpApi, RefusedError, UnreachableError
+from services.probe.viewer import Viewer
 
 Answer = tuple[int, bytes]
 
@@ -63,10 +65,14 @@ def server() -> Iterator[Server]:
         server.shutdown()
 
 
-CALLS: list[Callable[[Api], object]] = [
-    lambda api: api.recommended(),
-    lambda api: api.liked(),
-    lambda api: api.send(Action.LIKE, ItemId(1)),
+def viewer_at(url: str, timeout_seconds: float = 5) -> Viewer:
+    return Viewer(RecommenderClient(url, agent="test", timeout_seconds=timeout_seconds, keep_alive=False))
+
+
+CALLS: list[Callable[[Viewer], object]] = [
+    lambda viewer: viewer.recommended(),
+    lambda viewer: viewer.liked(),
+    lambda viewer: viewer.send(Action.LIKE, ItemId(1)),
 ]
 
 
@@ -75,34 +81,38 @@ CALLS: list[Callable[[Api], object]] = [
     "answer",
     [(503, b'{"detail": "no model"}'), (422, b""), (302, b""), (200, b""), (200, b"\xff{"), (200, b"[]"), (204, b"")],
 )
-def test_any_other_answer_is_a_refusal(server: Server, answer: Answer, call: Callable[[Api], object]) -> None:
+def test_any_other_answer_is_a_refusal(server: Server, answer: Answer, call: Callable[[Viewer], object]) -> None:
     server.answer = answer
-    with pytest.raises(RefusedError):
-        call(HttpApi(server.url, 5))
+    with pytest.raises(ApiError) as raised:
+        call(viewer_at(server.url))
+    assert not isinstance(raised.value, UnreachableError)
+    assert "/v1/" in raised.value.reason
     assert len(server.asked) == 1
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_no_answer_is_unreachable(server: Server, call: Callable[[Api], object]) -> None:
+def test_no_answer_is_unreachable(server: Server, call: Callable[[Viewer], object]) -> None:
     server.answer = (0, b"")
     with pytest.raises(UnreachableError):
-        call(HttpApi(server.url, 5))
+        call(viewer_at(server.url))
     server.release.clear()
-    with pytest.raises(UnreachableError, match="Timeout"):
-        call(HttpApi(server.url, 0.1))
+    with pytest.raises(UnreachableError, match="too long") as raised:
+        call(viewer_at(server.url, 0.1))
+    assert "Timeout" in raised.value.reason
 
 
 def test_nobody_there_and_no_such_host_are_unreachable() -> None:
     for url in ("http://127.0.0.1:9", "http://nowhere.invalid"):
-        with pytest.raises(UnreachableError, match="GET /v1/users"):
-            HttpApi(url, 2).recommended()
+        with pytest.raises(UnreachableError, match="cannot be reached") as raised:
+            viewer_at(url, 2).recommended()
+        assert raised.value.reason.startswith("GET /v1/users")
 
 
 def test_a_like_has_an_id_of_its_own_and_says_whence_it_comes(server: Server) -> None:
     server.answer = (202, b'{"accepted": []}')
-    api = HttpApi(server.url, 5)
+    viewer = viewer_at(server.url)
     for _ in range(2):
-        api.send(Action.LIKE, ItemId(7))
+        viewer.send(Action.LIKE, ItemId(7))
     first, second = (json.loads(body) for _, _, body in server.asked)
     assert first.pop("event_id") != second.pop("event_id")
     assert first == second == {"user_id": PROBE_USER, "item_id": 7, "action": "like", "source": "probe"}
@@ -115,4 +125,4 @@ def test_only_what_is_liked_now_is_liked(server: Server) -> None:
 
     entries = [entry(1, 1), entry(2, 0), entry(3, -1), entry(4, None)]
     server.answer = (200, json.dumps({"user_id": PROBE_USER, "total": 4, "entries": entries}).encode())
-    assert HttpApi(server.url, 5).liked() == [1]
+    assert viewer_at(server.url).liked() == [1]
