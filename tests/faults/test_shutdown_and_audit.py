@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from services.consumer.settings import ConsumerSettings
 from services.contracts import metrics
 from services.contracts.tables import AUDIT_LEDGER, EVENTS, EVENTS_QUARANTINE
 from tests.faults.load import Load
@@ -17,15 +18,20 @@ from tests.support.processes import wait_until
 
 MISSING, RETRIES = metrics.INGEST_AUDIT_MISSING.name, metrics.INGEST_INSERT_RETRIES.name
 STOP_SECONDS = 10
+BUDGET_SECONDS = ConsumerSettings.model_fields["consumer_stop_seconds"].default
+GAVE_UP = "stopped before everything was stored"
 FIRES_WITHIN = 120
 
 
 @pytest.mark.alone
 @pytest.mark.parametrize("stops", [3, pytest.param(15, marks=pytest.mark.slow)])
 def test_19_sigterm_under_load(world: World, report: Callable[..., None], stops: int) -> None:
-    """Each consumer counts the records that it took in: together they are the records, none twice."""
+    """Each consumer counts the records that it took in: together they are the records, none twice.
+
+    One that gives up because its time is over says so, and alone may have what it held delivered again.
+    """
     world.stop_merges()
-    slowest = 0.0
+    slowest, gave_up = 0.0, 0
     with Load(world, 1_500):
         for _ in range(stops):
             before = sum(world.committed().values())
@@ -34,7 +40,11 @@ def test_19_sigterm_under_load(world: World, report: Callable[..., None], stops:
             world.pause(0, 1)
             asked = time.monotonic()
             assert consumer.stop() == 0
-            slowest = max(slowest, time.monotonic() - asked)
+            took = time.monotonic() - asked
+            slowest = max(slowest, took)
+            if GAVE_UP in consumer.log_file.read_text():
+                assert took >= BUDGET_SECONDS, "it gave up before its time was over"
+                gave_up += 1
     consumer = world.consumer()
     world.wait_drained()
     wait_until(lambda: '"assigned"' in consumer.log_file.read_text(), 10, "the last one has joined")
@@ -43,12 +53,13 @@ def test_19_sigterm_under_load(world: World, report: Callable[..., None], stops:
     taken = [int(count) for count in re.findall(r'"records_taken": (\d+)', logs)]
     report(
         events=world.oracle.acknowledged, stops=stops + 1, redeliveries=sum(taken) - world.oracle.acknowledged,
-        slowest_seconds=round(slowest, 1),
+        slowest_seconds=round(slowest, 1), gave_up=gave_up,
     )  # fmt: skip
     assert slowest < STOP_SECONDS
     assert len(taken) == stops + 1
-    assert sum(taken) == world.oracle.acknowledged, "something was delivered again"
-    assert world.redelivered() == 0
+    if not gave_up:
+        assert sum(taken) == world.oracle.acknowledged, "something was delivered again"
+        assert world.redelivered() == 0
     world.assert_equal()
 
 
