@@ -50,7 +50,7 @@ class Connection:
         timeout_seconds: how long to wait for an answer; for a connection at most `CONNECT_SECONDS` of it.
         keep_alive: False makes a connection for each call, as different viewers have, so that a balancer before
             several replicas chooses anew each time.
-        on_call: is told of every call.
+        on_call: is told of every call, each of which then begins a sampled trace; without it nobody would follow one.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Connection:
     ) -> Answer:
         trace_id, traceparent = begin_trace()
         request_id = str(uuid4())
-        headers = {TRACEPARENT: traceparent, REQUEST_ID_HEADER: request_id}
+        headers = {TRACEPARENT: traceparent, REQUEST_ID_HEADER: request_id} if self._on_call else {}
         if body is not None:
             headers["Content-Type"] = "application/json"
         request = self._http.build_request(

@@ -11,6 +11,7 @@ from services.client.errors import ApiError, UnreachableError
 from services.client.recommender import RecommenderClient
 from services.contracts.events import Action
 from services.contracts.ids import PROBE_USER, ItemId
+from services.contracts.trace import REQUEST_ID_HEADER, TRACEPARENT
 from services.probe.viewer import Viewer
 
 Answer = tuple[int, bytes]
@@ -26,6 +27,7 @@ class Server(ThreadingHTTPServer):
         self.release = threading.Event()
         self.release.set()
         self.asked: list[tuple[str, str, bytes]] = []
+        self.headers: list[set[str]] = []
         super().__init__(("127.0.0.1", 0), Handler)
 
     @property
@@ -39,6 +41,7 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.asked.append((self.command, self.path, body))
+        self.server.headers.append({name.lower() for name in self.headers})
         self.server.release.wait(10)
         status, content = self.server.answer
         if status == 0:
@@ -116,6 +119,15 @@ def test_a_like_has_an_id_of_its_own_and_says_whence_it_comes(server: Server) ->
     first, second = (json.loads(body) for _, _, body in server.asked)
     assert first.pop("event_id") != second.pop("event_id")
     assert first == second == {"user_id": PROBE_USER, "item_id": 7, "action": "like", "source": "probe"}
+
+
+def test_the_probe_begins_no_traces_that_nobody_would_follow(server: Server) -> None:
+    server.answer = (202, b'{"accepted": []}')
+    viewer_at(server.url).send(Action.LIKE, ItemId(7))
+    observed = RecommenderClient(server.url, agent="test", on_call=lambda _call: None)
+    Viewer(observed).send(Action.LIKE, ItemId(7))
+    traced = {TRACEPARENT.lower(), REQUEST_ID_HEADER.lower()}
+    assert [traced & headers for headers in server.headers] == [set(), traced]
 
 
 def test_only_what_is_liked_now_is_liked(server: Server) -> None:
