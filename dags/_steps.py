@@ -146,7 +146,7 @@ class StepOperator(BaseOperator):
 def _command(program: str) -> list[str]:
     command = shlex.split(os.environ.get(program, ""))
     if not command:
-        raise AirflowFailException(f"{program} is not set: the command that runs the program")
+        raise AirflowFailException(f"{program} is not set: the command that runs this step's program")
     return command
 
 

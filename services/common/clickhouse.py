@@ -37,6 +37,10 @@ def connect(
     )
 
 
-def connect_when_up(url: SecretStr, timeout_seconds: float = 60) -> Client:
-    """Return `connect`'s client as soon as the server answers; its error when the time is over. Blocks."""
+def connect_when_up(url: SecretStr, timeout_seconds: float | None = 60) -> Client:
+    """Return `connect`'s client as soon as the server answers. Blocks; None: however long it takes.
+
+    Raises:
+        clickhouse_connect.driver.exceptions.Error: as `connect`, when the time is over.
+    """
     return wait_for("ClickHouse", lambda: connect(url), timeout_seconds=timeout_seconds)

@@ -18,7 +18,6 @@ from pydantic import Field, SecretStr
 from services.common import clickhouse, postgres, postgres_roles
 from services.common.settings import ClickHouseSettings, LogSettings, PostgresSettings
 from services.common.telemetry import configure_logging
-from services.common.waiting import wait_for
 
 INFRA = Path(__file__).parents[2] / "infra"
 CLICKHOUSE_MIGRATIONS = INFRA / "clickhouse" / "migrations"
@@ -158,12 +157,12 @@ def main() -> None:
     """Wait for PostgreSQL and ClickHouse, then migrate both."""
     settings = Settings.from_environment()
     configure_logging("migrations", settings.log_level)
-    with wait_for("PostgreSQL", lambda: postgres.connect(settings.postgres_dsn)) as connection:
+    with postgres.connect_when_up(settings.postgres_dsn, None) as connection:
         done = migrate_postgres(connection, read_migrations(POSTGRES_MIGRATIONS))
         log.info("PostgreSQL is migrated", extra={"applied": done})
         ensure_roles(connection, settings.role_passwords)
         log.info("PostgreSQL has the roles", extra={"roles": sorted(settings.role_passwords)})
-    client = wait_for("ClickHouse", lambda: clickhouse.connect(settings.clickhouse_url))
+    client = clickhouse.connect_when_up(settings.clickhouse_url, None)
     done = migrate_clickhouse(client, read_migrations(CLICKHOUSE_MIGRATIONS))
     log.info("ClickHouse is migrated", extra={"applied": done})
 

@@ -36,8 +36,12 @@ def connect(dsn: SecretStr, *, autocommit: bool = False) -> psycopg.Connection[T
     )
 
 
-def connect_when_up(dsn: SecretStr, timeout_seconds: float = 60) -> psycopg.Connection[TupleRow]:
-    """Return `connect`'s connection as soon as the server gives one; its error when the time is over. Blocks."""
+def connect_when_up(dsn: SecretStr, timeout_seconds: float | None = 60) -> psycopg.Connection[TupleRow]:
+    """Return `connect`'s connection as soon as the server gives one. Blocks; None: however long it takes.
+
+    Raises:
+        psycopg.OperationalError: as `connect`, when the time is over.
+    """
     return wait_for("PostgreSQL", lambda: connect(dsn), timeout_seconds=timeout_seconds)
 
 
