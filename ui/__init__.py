@@ -1,1 +1,1 @@
-"""The demo: a Streamlit page over the REST API. It imports only `services.contracts`."""
+"""The demo: a Streamlit page over the REST API. It imports only `services.contracts` and `services.client`."""

@@ -2,13 +2,9 @@
 
 import streamlit as st
 
-from services.client.errors import ApiError
 from services.client.recommender import RecommenderClient
-from services.contracts.rest import History
 from ui import metrics
-from ui.session import Session
 from ui.settings import UiSettings
-from ui.words import failed
 
 
 @st.cache_resource(show_spinner=False)
@@ -26,18 +22,6 @@ def client() -> RecommenderClient:
         timeout_seconds=settings.ui_timeout_seconds,
         on_call=metrics.observe,
     )
-
-
-def what_they_said(now: Session) -> History | None:
-    """Return what the viewer said; None, and a sentence on the page, while the service does not tell.
-
-    Lists and films can be shown without it.
-    """
-    try:
-        return now.history(client())
-    except ApiError as error:
-        st.warning(failed("What you said", error), icon=":material/cloud_off:")
-        return None
 
 
 @st.cache_data(ttl=600, show_spinner=False)

@@ -1,19 +1,17 @@
-"""The router: page set-up, who is watching, the pages, and the one place where errors become words."""
+"""The router: page set-up, who is watching, and the pages."""
 
-import logging
 from pathlib import Path
 
 import streamlit as st
 from pydantic import ValidationError
 from streamlit.navigation.page import Page
 
-from services.client.errors import ApiError, ServiceDownError
-from ui import address, session, viewer
+from services.client.errors import ApiError
 from ui.api import client
-from ui.markdown import plain
-from ui.style import CLOSE_DRAWER, CSS
+from ui.components.parts import apologise
+from ui.components.style import CLOSE_DRAWER, CSS
+from ui.state import address, session, viewer
 
-log = logging.getLogger("ui")
 EXAMPLES = (1, 42, 100, 250)  # ids that every MovieLens data set has
 ICON = Path(__file__).with_name("icon.svg")
 
@@ -39,12 +37,11 @@ def main() -> None:
     _links(pages)
     with st.sidebar:
         _viewer()
-    _problem()
+    _news()
     try:
         page.run()
     except ApiError as error:
-        log.warning("%s: %s", type(error).__name__, error)
-        _explain(error)
+        apologise("page", "This page", error)
 
 
 def _links(pages: list[Page]) -> None:
@@ -88,19 +85,14 @@ def _become(text: str) -> None:
         session.become(chosen)
 
 
-def _problem() -> None:
+def _news() -> None:
     now = session.current()
     if now.problem:
         st.error(now.problem, icon=":material/error:")
-        now.problem = None
-
-
-def _explain(error: ApiError) -> None:
-    if isinstance(error, ServiceDownError):
-        st.warning(f"**One moment, please.** {plain(str(error))}", icon=":material/cloud_off:")
-    else:
-        st.error(plain(str(error)), icon=":material/error:")
-    st.button("Try again", key="retry", icon=":material/refresh:")
+    if now.toast:
+        text, icon = now.toast
+        st.toast(text, icon=icon)
+    now.problem = now.toast = None
 
 
 main()

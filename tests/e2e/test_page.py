@@ -44,7 +44,7 @@ def shown(page: Page) -> list[str]:
 
 
 def like(page: Page, item: str) -> None:
-    page.locator(f".st-key-like-{item} button").click()
+    page.locator(f".st-key-like-list-{item} button").click()
     expect(page.locator(f'.mr-poster[data-item="{item}"]')).to_have_count(0)
     settled(page)
 
@@ -105,18 +105,18 @@ def test_undo_brings_back_the_opinion_before_and_seen_it_is_taken_back(page: Pag
     page.goto(f"/film?item={film}")
     settled(page)
     alone = ".st-key-alone"
-    click(f"{alone} .st-key-dislike-{film}")
-    expect(page.locator(f"{alone} .st-key-dislike-{film}")).to_contain_text("Not for you")
-    click(f"{alone} .st-key-like-{film}")
-    expect(page.locator(f"{alone} .st-key-like-{film}")).to_contain_text("Liked")
+    click(f"{alone} .st-key-dislike-alone-{film}")
+    expect(page.locator(f"{alone} .st-key-dislike-alone-{film}")).to_contain_text("Not for you")
+    click(f"{alone} .st-key-like-alone-{film}")
+    expect(page.locator(f"{alone} .st-key-like-alone-{film}")).to_contain_text("Liked")
     click(".st-key-undo")
-    expect(page.locator(f"{alone} .st-key-dislike-{film}")).to_contain_text("Not for you")
+    expect(page.locator(f"{alone} .st-key-dislike-alone-{film}")).to_contain_text("Not for you")
     assert said() == {"opinion": -1, "rating": None, "watched": None}
 
-    click(f"{alone} .st-key-watch-{film}")
-    expect(page.locator(f"{alone} .st-key-watch-{film}")).to_contain_text("Seen")
-    click(f"{alone} .st-key-watch-{film}")
-    expect(page.locator(f"{alone} .st-key-watch-{film}")).to_contain_text("Seen it")
+    click(f"{alone} .st-key-watch-alone-{film}")
+    expect(page.locator(f"{alone} .st-key-watch-alone-{film}")).to_contain_text("Seen")
+    click(f"{alone} .st-key-watch-alone-{film}")
+    expect(page.locator(f"{alone} .st-key-watch-alone-{film}")).to_contain_text("Seen it")
     assert said() == {"opinion": -1, "rating": None, "watched": False}
 
     httpx.post(

@@ -1,6 +1,7 @@
 """The page in a real browser on a stand-in for the service: the address says what is shown, Back and reload keep it."""
 
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -110,7 +111,7 @@ def test_back_leads_through_film_taste_and_search_one_step_each(page: Page) -> N
     taste(page, "Sci-Fi").click()
     page.wait_for_url("**/?viewer=42&genre=Sci-Fi")
     settled(page)
-    page.locator(".st-key-card-9 a").click()
+    page.locator(".st-key-card-list-9 a").click()
     title(page, "Alien")
     assert address(page) == {"": "/film", "item": "9", "viewer": "42"}
     page.get_by_role("link", name="Search", exact=True).click()
@@ -173,6 +174,47 @@ def test_a_taste_is_taken_back_by_back_and_by_its_own_click(page: Page) -> None:
     assert "genre" not in address(page)
 
 
+def test_a_taste_is_forgotten_by_a_link_and_found_again_by_back(page: Page) -> None:
+    page.goto("/?viewer=42")
+    settled(page)
+    taste(page, "Musical").click()
+    expect(page.locator(".mr-poster")).to_have_count(4)
+    settled(page)
+    page.get_by_role("link", name="For you", exact=True).click()
+    expect(page.locator(".mr-poster")).to_have_count(12)
+    settled(page)
+    assert address(page) == {"": "/", "viewer": "42"}
+    page.go_back()
+    expect(page.locator(".mr-poster")).to_have_count(4)
+    settled(page)
+    assert address(page) == {"": "/", "viewer": "42", "genre": "Musical"}
+
+
+def test_trying_again_draws_the_row_that_failed_and_asks_for_nothing_else(page: Page, demo: Demo) -> None:
+    demo.state.away = {"/similar"}
+    page.goto("/film?item=9&viewer=42")
+    title(page, "Alien")
+    expect(page.get_by_test_id("stAlert")).to_have_text(re.compile("Films like this one cannot be shown"))
+    expect(page.locator(".mr-poster")).to_have_count(1)
+    demo.state.away = {"/items/9", "/history"}
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".mr-poster")).to_have_count(13)
+    settled(page)
+    expect(page.get_by_test_id("stAlert")).to_have_count(0)
+
+
+def test_feedback_in_a_row_changes_the_whole_page_and_is_told(page: Page, demo: Demo) -> None:
+    page.goto("/film?item=9&viewer=42")
+    title(page, "Alien")
+    page.locator(".st-key-like-similar-32 button").click()
+    expect(page.get_by_test_id("stToast")).to_contain_text("You like Aliens")
+    expect(page.locator(".st-key-last-action")).to_contain_text("Aliens")
+    expect(page.locator(".st-key-like-similar-32 button")).to_have_text("thumb_upLiked")
+    page.locator(".st-key-undo button").click()
+    expect(page.locator(".st-key-like-similar-32 button")).to_have_text("thumb_upLike")
+    assert [event.action for event in demo.state.events] == [Action.LIKE, Action.UNLIKE]
+
+
 def test_back_brings_the_viewer_before_and_their_list(page: Page, demo: Demo) -> None:
     page.goto("/?viewer=42")
     settled(page)
@@ -182,7 +224,7 @@ def test_back_brings_the_viewer_before_and_their_list(page: Page, demo: Demo) ->
     page.go_back()
     expect(page.locator(".mr-viewer")).to_have_attribute("data-viewer", "42")
     settled(page)
-    page.locator(".st-key-like-1 button").click()
+    page.locator(".st-key-like-list-1 button").click()
     expect(page.locator('.mr-poster[data-item="1"]')).to_have_count(0)
     assert [event.user_id for event in demo.state.events] == [42]
 
@@ -190,11 +232,11 @@ def test_back_brings_the_viewer_before_and_their_list(page: Page, demo: Demo) ->
 def test_a_like_on_a_films_page_stays_on_that_film(page: Page, demo: Demo) -> None:
     page.goto("/film?item=9&viewer=42")
     title(page, "Alien")
-    page.locator(".st-key-card-32 a").click()
+    page.locator(".st-key-card-similar-32 a").click()
     title(page, "Aliens")
     assert address(page)["item"] == "32"
-    page.locator(".st-key-alone .st-key-like-32 button").click()
-    expect(page.locator(".st-key-alone .st-key-like-32 button")).to_have_text("thumb_upLiked")
+    page.locator(".st-key-alone .st-key-like-alone-32 button").click()
+    expect(page.locator(".st-key-alone .st-key-like-alone-32 button")).to_have_text("thumb_upLiked")
     title(page, "Aliens")
     assert [(event.item_id, event.action) for event in demo.state.events] == [(32, Action.LIKE)]
     page.go_back()

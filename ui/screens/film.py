@@ -1,15 +1,18 @@
 """One film, and the films nearest to it."""
 
+from collections.abc import Mapping
+
 import streamlit as st
 
-from services.client.errors import ApiError
 from services.contracts.ids import MAX_ID, ItemId
-from services.contracts.rest import Item
-from ui import address, feedback, session
-from ui.api import client, what_they_said
-from ui.cards import card, grid
-from ui.markdown import escaped
-from ui.words import failed, near
+from services.contracts.rest import HistoryEntry, Item
+from ui.api import client
+from ui.components import feedback
+from ui.components.cards import card, row
+from ui.components.parts import part
+from ui.state import address, session
+from ui.text.markdown import escaped
+from ui.text.words import near
 
 SIMILAR = 12
 
@@ -27,25 +30,24 @@ def main() -> None:
     film = now.films.get(ItemId(number)) or client().items.item(ItemId(number))
     _heading(film)
     feedback.undo_bar()
-    history = what_they_said(now)
-    said = {entry.item.id: entry for entry in history.entries} if history else {}
+    said = feedback.by_film(feedback.what_they_said())
     st.space("small")
     alone, beside = st.columns([1, 3], gap="large")
     with alone, st.container(key="alone"):
-        card(film, said.get(film.id), request_id=now.request_of(film.id))
+        card("alone", film, said.get(film.id), request_id=now.request_of(film.id))
     with beside:
-        try:
-            similar = client().items.similar(film.id, SIMILAR)
-        except ApiError as error:
-            st.warning(failed("Films like this one", error), icon=":material/cloud_off:")
-            return
-        headline, detail = near(similar.basis)
-        st.subheader(headline, anchor=False)
-        st.caption(detail)
-        if similar.items:
-            grid(similar.items, said, request_id=None, ranked=False)
-        else:
-            st.info("Too few viewers know this film to say what is near it.", icon=":material/help:")
+        part("similar", "Films like this one", lambda: _similar(film.id, said))
+
+
+def _similar(film: ItemId, said: Mapping[ItemId, HistoryEntry]) -> None:
+    similar = client().items.similar(film, SIMILAR)
+    headline, detail = near(similar.basis)
+    st.subheader(headline, anchor=False)
+    st.caption(detail)
+    if similar.items:
+        row("similar", similar.items, said)
+    else:
+        st.info("Too few viewers know this film to say what is near it.", icon=":material/help:")
 
 
 def _heading(film: Item) -> None:

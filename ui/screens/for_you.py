@@ -5,12 +5,14 @@ import time
 import streamlit as st
 
 from services.client.errors import ApiError
-from ui import address, feedback, session
-from ui.api import client, popular_genres, what_they_said
-from ui.cards import grid
-from ui.session import Session, Shown
+from ui.api import client, popular_genres
+from ui.components import feedback
+from ui.components.cards import row
+from ui.components.parts import part
 from ui.settings import UiSettings
-from ui.words import detail, headline
+from ui.state import address, session
+from ui.state.session import Session, Shown
+from ui.text.words import detail, headline
 
 MAX_GENRES = 12
 _KEY = "genre"
@@ -18,6 +20,10 @@ _KEY = "genre"
 
 def main() -> None:
     """Draw the page."""
+    part("list", "Your list", _draw)
+
+
+def _draw() -> None:
     now = session.current()
     heading, tastes = st.container(), st.container()
     genre = address.given(address.GENRE)
@@ -29,14 +35,14 @@ def main() -> None:
         raise
     with tastes:
         _tastes(genre)
-    history, recommendations = what_they_said(now), shown.recommendations
+    history, recommendations = feedback.what_they_said(), shown.recommendations
     with heading:
         st.title(headline(recommendations.strategy, history), anchor=False)
         st.caption(detail(recommendations.strategy, history))
     feedback.undo_bar()
     if recommendations.items:
-        said = {entry.item.id: entry for entry in history.entries} if history else {}
-        grid(recommendations.items, said, request_id=recommendations.request_id, ranked=True)
+        said = feedback.by_film(history)
+        row("list", recommendations.items, said, request_id=recommendations.request_id, ranked=True)
     else:
         st.info("Nothing left to recommend here. Try another taste.", icon=":material/check_circle:")
     _footer(shown)

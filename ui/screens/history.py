@@ -4,9 +4,10 @@ import streamlit as st
 
 from services.contracts.events import Action
 from services.contracts.rest import HistoryEntry
-from ui import address, feedback, session
 from ui.api import client
-from ui.markdown import escaped
+from ui.components import feedback
+from ui.state import address, session
+from ui.text.markdown import escaped
 
 ROWS = 200
 

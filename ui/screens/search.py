@@ -2,9 +2,11 @@
 
 import streamlit as st
 
-from ui import address, feedback, session
-from ui.api import client, what_they_said
-from ui.cards import grid
+from ui.api import client
+from ui.components import feedback
+from ui.components.cards import row
+from ui.components.parts import part
+from ui.state import address
 
 RESULTS = 24
 _KEY = "query"
@@ -12,7 +14,6 @@ _KEY = "query"
 
 def main() -> None:
     """Draw the page."""
-    now = session.current()
     st.title("Search", anchor=False)
     query = address.given(address.QUERY)
     st.session_state[_KEY] = query
@@ -21,13 +22,16 @@ def main() -> None:
         label_visibility="collapsed", on_change=_choose,
     )  # fmt: skip
     feedback.undo_bar()
+    part("found", "Films", lambda: _found(query))
+
+
+def _found(query: str) -> None:
     films = client().items.search(query, RESULTS) if query else client().items.popular(RESULTS).items
     if not films:
         st.info("No film has such a title.", icon=":material/search_off:")
         return
     st.caption(f"{len(films)} {'film' if len(films) == 1 else 'films'}" if query else "Popular now")
-    history = what_they_said(now)
-    grid(films, {entry.item.id: entry for entry in history.entries} if history else {}, request_id=None, ranked=False)
+    row("found", films, feedback.by_film(feedback.what_they_said()))
 
 
 def _choose() -> None:

@@ -14,7 +14,7 @@ from services.contracts.ids import ItemId, UserId
 from services.contracts.rest import FieldError, Problem, Strategy
 from tests.unit.ui.conftest import FakeService
 from tests.unit.ui.fake_api import unavailable
-from ui.feedback import EVENT_ATTEMPTS
+from ui.components.feedback import EVENT_ATTEMPTS
 
 VIEWER = UserId(42)
 

@@ -4,21 +4,21 @@ import doctest
 
 import pytest
 
-import ui.address
-import ui.markdown
-import ui.posters
-import ui.undo
+import ui.components.posters
+import ui.state.address
+import ui.state.undo
+import ui.text.markdown
 from services.contracts.ids import ItemId, UserId
 from services.contracts.rest import History, HistoryEntry, Item, Strategy
 from tests.unit.ui.fake_api import NOW
-from ui.posters import poster
-from ui.viewer import FIRST_NEW_ID, new_id
-from ui.words import detail, headline, reasons
+from ui.components.posters import poster
+from ui.state.viewer import FIRST_NEW_ID, new_id
+from ui.text.words import detail, headline, reasons
 
 FILM = Item(id=ItemId(7), title="Alien", year=1979, genres=["Action", "Horror", "Sci-Fi"])
 
 
-@pytest.mark.parametrize("module", [ui.posters, ui.address, ui.markdown, ui.undo])
+@pytest.mark.parametrize("module", [ui.components.posters, ui.state.address, ui.text.markdown, ui.state.undo])
 def test_the_examples_in_the_docstrings_hold(module: object) -> None:
     result = doctest.testmod(module)  # type: ignore[arg-type]
     assert result.attempted > 0

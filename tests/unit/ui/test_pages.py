@@ -9,10 +9,11 @@ from streamlit.testing.v1 import AppTest
 from services.contracts.events import Action, EventIn
 from services.contracts.ids import ItemId, UserId
 from services.contracts.rest import Basis, FieldError, History, Problem
-from tests.unit.ui.conftest import FakeService
+from tests.unit.ui.conftest import APP, FakeService
 from tests.unit.ui.fake_api import FILMS, unavailable
-from ui.feedback import EVENT_ATTEMPTS
-from ui.viewer import FIRST_NEW_ID
+from ui.components import cards
+from ui.components.feedback import EVENT_ATTEMPTS
+from ui.state.viewer import FIRST_NEW_ID
 
 
 def films(at: AppTest) -> list[int]:
@@ -48,7 +49,7 @@ def test_a_like_is_sent_with_the_lists_request_id_and_changes_the_list_at_once(
     app: AppTest, service: FakeService
 ) -> None:
     app.run()
-    press(app, "like-7")
+    press(app, "like-list-7")
     (event,) = service.state.events
     assert (event.user_id, event.item_id, event.action, event.source) == (42, 7, Action.LIKE, "ui")
     assert event.request_id == service.state.lists[0]
@@ -61,7 +62,7 @@ def test_a_like_is_sent_with_the_lists_request_id_and_changes_the_list_at_once(
 
 @pytest.mark.parametrize(
     ("key", "action"),
-    [("dislike-3", Action.DISLIKE), ("watch-3", Action.WATCH)],
+    [("dislike-list-3", Action.DISLIKE), ("watch-list-3", Action.WATCH)],
 )
 def test_the_other_buttons_send_their_action_and_the_film_leaves(
     app: AppTest, service: FakeService, key: str, action: Action
@@ -77,7 +78,7 @@ def test_undo_withdraws_the_like_with_the_same_request_id_and_the_film_is_back(
 ) -> None:
     app.run()
     before = films(app)
-    press(app, "like-7")
+    press(app, "like-list-7")
     press(app, "undo")
     like, unlike = service.state.events
     assert (unlike.item_id, unlike.action, unlike.request_id) == (7, Action.UNLIKE, like.request_id)
@@ -89,7 +90,7 @@ def test_undo_withdraws_the_like_with_the_same_request_id_and_the_film_is_back(
 def test_having_seen_a_film_is_undone_too(app: AppTest, service: FakeService) -> None:
     app.run()
     before = films(app)
-    press(app, "watch-3")
+    press(app, "watch-list-3")
     assert "You have seen" in page_text(app)
     press(app, "undo")
     assert [event.action for event in service.state.events] == [Action.WATCH, Action.UNWATCH]
@@ -117,7 +118,7 @@ def test_undo_brings_back_the_opinion_before(app: AppTest, service: FakeService,
     search(app.run(), "alien")
     if reload:
         app.run()
-    press(app, "like-9")
+    press(app, "like-found-9")
     press(app, "undo")
     assert said(service)[1:] == [(9, Action.LIKE, None), (9, Action.DISLIKE, None)]
     press(app, "undo")
@@ -144,9 +145,9 @@ def test_undo_of_a_withdrawal_brings_back_what_was_withdrawn(app: AppTest, servi
 
 def test_a_second_opinion_is_undone_to_the_first_without_asking_the_service(app: AppTest, service: FakeService) -> None:
     search(app.run(), "alien")
-    press(app, "dislike-9")
+    press(app, "dislike-found-9")
     service.state.away = {"/history"}
-    press(app, "like-9")
+    press(app, "like-found-9")
     press(app, "undo")
     assert [action for _, action, _ in said(service)] == [Action.DISLIKE, Action.LIKE, Action.DISLIKE]
 
@@ -156,7 +157,7 @@ def test_a_double_click_is_undone_as_one(app: AppTest, service: FakeService) -> 
     app.run()
     session = app.session_state["movierecs"]
     session._history = (0, History(user_id=UserId(42), total=0, entries=[]))
-    press(app, "like-7")
+    press(app, "like-list-7")
     undo = session.last.undo
     again = session.undo_of(session.last.event)
     assert undo == again == (Action.UNLIKE, None)
@@ -165,18 +166,18 @@ def test_a_double_click_is_undone_as_one(app: AppTest, service: FakeService) -> 
 def test_without_knowing_what_was_before_no_undo_is_offered(app: AppTest, service: FakeService) -> None:
     service.state.away = {"/history"}
     app.run()
-    press(app, "like-7")
+    press(app, "like-list-7")
     assert "You like" in page_text(app)
     assert not [button for button in app.button if button.key == "undo"]
 
 
 def test_seen_it_shows_its_state_and_takes_it_back(app: AppTest, service: FakeService) -> None:
     search(app.run(), "alien")
-    assert app.button(key="watch-9").label == "Seen it"
-    press(app, "watch-9")
-    assert app.button(key="watch-9").label == "Seen"
-    press(app, "watch-9")
-    assert app.button(key="watch-9").label == "Seen it"
+    assert app.button(key="watch-found-9").label == "Seen it"
+    press(app, "watch-found-9")
+    assert app.button(key="watch-found-9").label == "Seen"
+    press(app, "watch-found-9")
+    assert app.button(key="watch-found-9").label == "Seen it"
     assert [action for _, action, _ in said(service)] == [Action.WATCH, Action.UNWATCH]
 
 
@@ -222,7 +223,7 @@ def test_a_taste_that_is_refused_leaves_the_others_to_choose(app: AppTest, servi
     service.state.refuse_genres = True
     app.run()
     assert not app.exception
-    assert app.error[0].value == r"genre: there is no genre '\*\*No\*\* :red\[such\]'"
+    assert app.error[0].value == r"Your list cannot be shown. genre: there is no genre '\*\*No\*\* :red\[such\]'"
     app.pills(key="genre").set_value("Musical").run()
     assert films(app) == [film.id for film in FILMS if "Musical" in film.genres]
     assert app.query_params["genre"] in ("Musical", ["Musical"])
@@ -254,12 +255,12 @@ def test_the_footer_names_strategy_model_and_request(app: AppTest, service: Fake
 
 def test_the_viewer_is_in_the_address_and_a_new_one_starts_empty(app: AppTest, service: FakeService) -> None:
     app.run()
-    press(app, "like-7")
+    press(app, "like-list-7")
     press(app, "new-viewer")
     new = viewer_in_address(app)
     assert new >= FIRST_NEW_ID
     assert app.title[0].value == "Popular now"
-    press(app, "like-1")
+    press(app, "like-list-1")
     assert service.state.events[-1].user_id == new
 
 
@@ -275,7 +276,7 @@ def test_without_an_address_the_visitor_is_a_new_viewer_and_stays_so(app: AppTes
 def test_an_example_viewer_is_one_click_away(app: AppTest, service: FakeService) -> None:
     app.run()
     press(app, "viewer-100")
-    press(app, "like-1")
+    press(app, "like-list-1")
     assert service.state.events[-1].user_id == 100
 
 
@@ -295,10 +296,10 @@ def test_search_finds_films_and_a_liked_one_shows_it(app: AppTest, service: Fake
     app.switch_page("screens/search.py").run()
     app.text_input(key="query").set_value("alien").run()
     assert films(app) == [9, 32]
-    press(app, "like-9")
+    press(app, "like-found-9")
     assert service.state.events[0].request_id is None
-    assert app.button(key="like-9").label == "Liked"
-    press(app, "like-9")
+    assert app.button(key="like-found-9").label == "Liked"
+    press(app, "like-found-9")
     assert [event.action for event in service.state.events] == [Action.LIKE, Action.UNLIKE]
     app.text_input(key="query").set_value("no such film").run()
     assert "No film has such a title" in page_text(app)
@@ -343,7 +344,7 @@ def test_the_film_page_says_when_there_is_no_such_film(app: AppTest, item: str, 
 
 def test_the_history_lists_what_was_said_and_takes_it_back(app: AppTest, service: FakeService) -> None:
     app.run()
-    for key in ("like-7", "dislike-3", "watch-2"):
+    for key in ("like-list-7", "dislike-list-3", "watch-list-2"):
         press(app, key)
     app.switch_page("screens/history.py").run()
     text = page_text(app)
@@ -374,7 +375,7 @@ def test_a_service_without_a_model_gets_a_kind_message_and_a_retry(app: AppTest,
     app.run()
     assert not app.exception
     assert "No model has been promoted yet." in app.warning[0].value
-    press(app, "retry")
+    press(app, "retry-list")
     assert not app.warning
     assert films(app)
 
@@ -384,14 +385,14 @@ def test_no_service_at_all_gets_a_kind_message(app: AppTest, monkeypatch: pytest
     app.run()
     assert not app.exception
     assert "cannot be reached" in app.warning[0].value
-    assert app.button(key="retry")
+    assert app.button(key="retry-list")
 
 
 def test_a_like_that_fails_is_told_and_nothing_else_changes(app: AppTest, service: FakeService) -> None:
     app.run()
     before = films(app)
     service.state.failing = [unavailable("Kafka does not answer.")] * EVENT_ATTEMPTS
-    press(app, "like-7")
+    press(app, "like-list-7")
     assert not app.exception
     assert "Blade Runner" in app.error[0].value
     assert "Kafka does not answer." in app.error[0].value
@@ -405,7 +406,7 @@ def test_a_refused_like_names_the_field(app: AppTest, service: FakeService) -> N
     app.run()
     wrong = FieldError(field="item_id", message="no such film")
     service.state.failing = [Problem(title="Unprocessable", status=422, detail="1 error", errors=[wrong])]
-    press(app, "like-7")
+    press(app, "like-list-7")
     assert "item_id: no such film" in app.error[0].value
 
 
@@ -414,3 +415,40 @@ def test_a_missing_setting_is_named(app: AppTest, monkeypatch: pytest.MonkeyPatc
     app.run()
     assert not app.exception
     assert "INFERENCE_URL" in app.error[0].value
+
+
+@pytest.fixture
+def two_rows(app: AppTest, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    """A page of two rows on the same service as ``app``."""
+    monkeypatch.setattr(cards, "FILM_PAGE", str(APP.parent / "screens" / "film.py"))
+    return AppTest.from_file("two_rows.py", default_timeout=20).run()
+
+
+def test_a_film_may_stand_in_two_rows_and_what_is_said_in_one_shows_in_both(
+    two_rows: AppTest, service: FakeService
+) -> None:
+    assert not two_rows.exception
+    assert films(two_rows).count(1) == 2
+    press(two_rows, "like-popular-1")
+    press(two_rows, "watch-similar-2")
+    assert said(service) == [(1, Action.LIKE, None), (2, Action.WATCH, None)]
+    for row in ("popular", "similar"):
+        assert two_rows.button(key=f"like-{row}-1").label == "Liked"
+        assert two_rows.button(key=f"watch-{row}-2").label == "Seen"
+
+
+@pytest.mark.parametrize(("away", "name", "shows"), [("/popular", "popular", 31), ("/similar", "similar", 3)])
+def test_a_row_that_fails_says_so_and_spoils_no_other(
+    two_rows: AppTest, service: FakeService, away: str, name: str, shows: int
+) -> None:
+    service.state.away = {away}
+    two_rows.run()
+    assert not two_rows.exception
+    assert len(films(two_rows)) == shows
+    what = {"popular": "Popular films", "similar": "Films like Alien"}[name]
+    assert [warning.value for warning in two_rows.warning] == [f"{what} cannot be shown. PostgreSQL does not answer."]
+    assert two_rows.caption[-1].value == "the end"
+    service.state.away = set()
+    press(two_rows, f"retry-{name}")
+    assert not two_rows.warning
+    assert len(films(two_rows)) == 34

@@ -9,8 +9,8 @@ from services.contracts.events import Action, EventIn
 from services.contracts.ids import ItemId, UserId
 from services.contracts.rest import History, HistoryEntry
 from tests.unit.ui.fake_api import FILMS, NOW
-from ui.session import Session
-from ui.undo import Undo
+from ui.state.session import Session
+from ui.state.undo import Undo
 
 VIEWER = UserId(42)
 

@@ -10,8 +10,8 @@ from services.contracts.events import Action, EventIn
 from services.contracts.ids import ItemId, UserId
 from services.contracts.rest import History, HistoryEntry, Item, Recommendations
 from services.contracts.signals import Signal, signal_of
-from ui import address, viewer
-from ui.undo import Undo, undo_of
+from ui.state import address, viewer
+from ui.state.undo import Undo, undo_of
 
 HISTORY_LIMIT = 1_000
 """As many as the service gives at once."""
@@ -43,6 +43,8 @@ class Session:
     revision: int = 0
     last: Given | None = None
     problem: str | None = None
+    toast: tuple[str, str] | None = None
+    """Text and icon. Like a problem, the next run of the page says it, once."""
     choices: int = 0
     """How often somebody chose who watches: after each, a telephone's drawer closes."""
     shown: dict[tuple[int, str, int], Shown] = field(default_factory=dict)

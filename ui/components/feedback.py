@@ -1,4 +1,4 @@
-"""What a viewer can say about a film and take back, as callbacks of buttons: sent before the page is drawn again."""
+"""What a viewer can say about a film and take back, as callbacks of buttons; and what they have said."""
 
 from datetime import datetime, timezone
 from uuid import UUID, uuid4
@@ -7,10 +7,12 @@ import streamlit as st
 
 from services.client.errors import ApiError
 from services.contracts.events import Action, EventIn
-from services.contracts.rest import Item
-from ui import session
+from services.contracts.ids import ItemId
+from services.contracts.rest import History, HistoryEntry, Item
 from ui.api import client
-from ui.markdown import escaped, plain
+from ui.components.parts import apologise
+from ui.state import session
+from ui.text.markdown import escaped, plain
 
 SOURCE = "ui"
 EVENT_ATTEMPTS = 3
@@ -28,7 +30,7 @@ DONE = {
 
 
 def give(action: Action, item: Item, request_id: UUID | None, value: float | None = None) -> None:
-    """Send the viewer's feedback; on return the next list reflects it, or the session holds the problem."""
+    """Send the viewer's feedback and rerun the page, all of whose lists reflect it, or which says what went wrong."""
     now = session.current()
     event = EventIn(
         event_id=uuid4(),
@@ -45,10 +47,11 @@ def give(action: Action, item: Item, request_id: UUID | None, value: float | Non
         client().events.send(event, attempts=EVENT_ATTEMPTS)
     except ApiError as error:
         now.problem = f"{escaped(item.title)}: that did not go through. {plain(str(error))}"
-        return
-    now.accepted(event, item, undo)
-    words, icon = DONE[action]
-    st.toast(f"{words} **{escaped(item.title)}**", icon=icon)
+    else:
+        now.accepted(event, item, undo)
+        words, icon = DONE[action]
+        now.toast = (f"{words} **{escaped(item.title)}**", icon)
+    st.rerun()  # the whole page, also from a button in one of its parts
 
 
 def undo_bar() -> None:
@@ -68,3 +71,20 @@ def undo_bar() -> None:
                 on_click=give,
                 args=(action, last.item, last.event.request_id, value),
             )
+
+
+def what_they_said() -> History | None:
+    """Return what the viewer said; None, and a sentence on the page, while the service does not tell.
+
+    Lists and films can be shown without it.
+    """
+    try:
+        return session.current().history(client())
+    except ApiError as error:
+        apologise("said", "What you said", error)
+        return None
+
+
+def by_film(history: History | None) -> dict[ItemId, HistoryEntry]:
+    """Return what the viewer said of each film, as far as it is known."""
+    return {entry.item.id: entry for entry in history.entries} if history else {}

@@ -3,7 +3,7 @@
 import secrets
 
 from services.contracts.ids import MAX_ID, UserId
-from ui.address import parse_id
+from ui.state.address import parse_id
 
 FIRST_NEW_ID = 10**12
 """New viewers' ids start here, far above those of the data sets."""

@@ -33,6 +33,8 @@ def choose(name: str, value: str | None) -> None:
         st.query_params[name] = value
     else:
         st.query_params.pop(name, None)
+    if _KEY in st.session_state:
+        st.session_state[_KEY] = (st.session_state[_KEY][0], _parameters())
 
 
 def confirm(page: str) -> None:
@@ -41,10 +43,14 @@ def confirm(page: str) -> None:
     A link to the page that is open already runs it without changing the address, and the next click would ask
     for the old one. A link to another page changes it by itself; said again, it would be two steps for Back.
     """
-    asked = {name: st.query_params.get_all(name) for name in st.query_params}
+    asked = _parameters()
     before, st.session_state[_KEY] = st.session_state.get(_KEY), (page, asked)
     if before and before[0] == page and before[1] != asked:
         st.query_params.from_dict(asked)
+
+
+def _parameters() -> dict[str, list[str]]:
+    return {name: st.query_params.get_all(name) for name in st.query_params}
 
 
 def parse_id(text: str) -> int | None:

@@ -2,7 +2,7 @@
 
 from services.client.errors import ApiError
 from services.contracts.rest import Basis, History, Strategy
-from ui.markdown import plain
+from ui.text.markdown import plain
 
 
 def headline(strategy: Strategy, history: History | None) -> str:
@@ -35,8 +35,8 @@ def near(basis: Basis) -> tuple[str, str]:
 
 
 def failed(what: str, error: ApiError) -> str:
-    """Return the sentence for a part of a page that cannot be shown while the rest can."""
-    return f"{what} cannot be shown now. {plain(str(error))}"
+    """Return the sentence for a part of a page that cannot be shown."""
+    return f"{what} cannot be shown. {plain(str(error))}"
 
 
 def reasons(history: History) -> str:

@@ -1,4 +1,4 @@
-"""A grid of film cards: the poster, and what the viewer can say about the film."""
+"""A row of film cards: the poster, and what the viewer can say about the film."""
 
 from collections.abc import Mapping, Sequence
 from uuid import UUID
@@ -8,10 +8,10 @@ import streamlit as st
 from services.contracts.events import Action
 from services.contracts.ids import ItemId
 from services.contracts.rest import HistoryEntry, Item, ScoredItem
-from ui import address, session
-from ui.feedback import give
-from ui.posters import bar_percent, poster
-from ui.undo import WITHDRAW
+from ui.components.feedback import give
+from ui.components.posters import bar_percent, poster
+from ui.state import address, session
+from ui.state.undo import WITHDRAW
 
 COLUMNS = 6
 MIN_COLUMN_PIXELS = 158
@@ -25,10 +25,18 @@ LABELS = {
 """For each button what it says while it is off and while it is on, and its icon."""
 
 
-def grid(films: Sequence[Item], said: Mapping[ItemId, HistoryEntry], *, request_id: UUID | None, ranked: bool) -> None:
+def row(
+    name: str,
+    films: Sequence[Item],
+    said: Mapping[ItemId, HistoryEntry],
+    *,
+    request_id: UUID | None = None,
+    ranked: bool = False,
+) -> None:
     """Draw one card per film, with a link to the film's page.
 
     Args:
+        name: unlike any other row's on the page, so that a film may stand in several.
         films: in the order to show; bars are drawn for those with scores.
         said: what the viewer said about films.
         request_id: of the list, to go with the feedback.
@@ -38,12 +46,13 @@ def grid(films: Sequence[Item], said: Mapping[ItemId, HistoryEntry], *, request_
     with st.grid(COLUMNS, min_column_width=MIN_COLUMN_PIXELS, gap="small") as cells:
         for rank, film in enumerate(films, 1):
             bar = bar_percent(film.score, best) if isinstance(film, ScoredItem) else None
-            with cells.cell(), st.container(key=f"card-{film.id}"):
-                card(film, said.get(film.id), rank=rank if ranked else None, bar=bar, request_id=request_id)
+            with cells.cell(), st.container(key=f"card-{name}-{film.id}"):
+                card(name, film, said.get(film.id), rank=rank if ranked else None, bar=bar, request_id=request_id)
                 _link(film)
 
 
 def card(
+    row_name: str,
     film: Item,
     said: HistoryEntry | None,
     *,
@@ -51,13 +60,13 @@ def card(
     bar: int | None = None,
     request_id: UUID | None = None,
 ) -> None:
-    """Draw a film's poster and its buttons; `ui.posters.poster` explains ``rank`` and ``bar``."""
+    """Draw a film's poster and its buttons, in that row; `posters.poster` explains ``rank`` and ``bar``."""
     opinion = (said.opinion if said else None) or 0
     st.html(poster(film, rank=rank, bar=bar))
-    with st.container(horizontal=True, key=f"buttons-{film.id}"):
-        _button(film, Action.LIKE, on=opinion > 0, request_id=request_id)
-        _button(film, Action.DISLIKE, on=opinion < 0, request_id=request_id)
-        _button(film, Action.WATCH, on=bool(said and said.watched), request_id=request_id)
+    with st.container(horizontal=True, key=f"buttons-{row_name}-{film.id}"):
+        _button(row_name, film, Action.LIKE, on=opinion > 0, request_id=request_id)
+        _button(row_name, film, Action.DISLIKE, on=opinion < 0, request_id=request_id)
+        _button(row_name, film, Action.WATCH, on=bool(said and said.watched), request_id=request_id)
 
 
 def _link(film: Item) -> None:
@@ -71,14 +80,14 @@ def _link(film: Item) -> None:
     )
 
 
-def _button(film: Item, action: Action, *, on: bool, request_id: UUID | None) -> None:
+def _button(row_name: str, film: Item, action: Action, *, on: bool, request_id: UUID | None) -> None:
     """Draw a button that gives the feedback or, when it is ``on``, takes it back."""
     like = action is Action.LIKE
     off_label, on_label, icon = LABELS[action]
     label = on_label if on else off_label
     st.button(
         label,
-        key=f"{action.value}-{film.id}",
+        key=f"{action.value}-{row_name}-{film.id}",
         icon=f":material/{icon}:",
         type="primary" if on else "secondary",
         help=None if like else f"{label} (click to take it back)" if on else label,

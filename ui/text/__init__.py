@@ -1,0 +1,1 @@
+"""What the page says, in words and as Markdown. Pure functions."""
