@@ -1,7 +1,6 @@
 """Kafka to ClickHouse: poll, decode, store, then commit. The safety order is `Ingestion._settle`, in one function."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -15,9 +14,10 @@ from services.consumer.commits import Commits, raise_partition_errors
 from services.consumer.decode import OFFSET, USER, Reason, Stream
 from services.consumer.errors import Remedy, StopError, label_of, remedy_for
 from services.consumer.intake import Intake
+from services.consumer.lifecycle import GivenUpError, Lifecycle
 from services.consumer.membership import Membership, Owned, Place
 from services.consumer.metrics import Metrics
-from services.consumer.patience import USUAL_SECONDS, GivenUpError, Patience
+from services.consumer.patience import USUAL_SECONDS, Patience
 from services.consumer.start import Starts
 from services.consumer.worker import Worker
 from services.consumer.writer import Writer
@@ -72,10 +72,9 @@ class Ingestion:
         self._breaker = breaker
         self._metrics = metrics
         self._heartbeat = heartbeat
-        self._revoke_seconds = revoke_seconds
-        self._stop_seconds = stop_seconds
         self._expected_bad = only_bad or {}
         self._clock = clock
+        self._lifecycle = Lifecycle(revoke_seconds=revoke_seconds, stop_seconds=stop_seconds, clock=clock)
         self._worker = Worker("writer")
         self._patience = Patience(self._worker, self, lambda code: metrics.insert_retries.labels(code).inc())
         self._membership = Membership(consumer, starts, metrics, drain=self._drain, drop=self._drop, fail=self.fail)
@@ -83,20 +82,14 @@ class Ingestion:
         self._intake = Intake(
             streams, self._membership, metrics, limits=limits, held_rows=held_rows, clock=clock, until=until
         )
-        self._stopping = threading.Event()
-        self._failure: BaseException | None = None
-        self._deadline: float | None = None
-        self._settling = False
-        self._in_callback = False
-        self._closing = False
 
     def stop(self) -> None:
         """Ask the ingestion to store what it holds, commit and return. Safe from signal handlers and threads."""
-        self._stopping.set()
+        self._lifecycle.stop()
 
     def fail(self, error: BaseException) -> None:
         """Make `run` raise ``error`` soon, with nothing more stored or committed. Safe from threads."""
-        self._failure = self._failure or error
+        self._lifecycle.fail(error)
 
     def owned(self) -> dict[Place, Owned]:
         """Return the partitions that are ours now. Safe from threads."""
@@ -112,21 +105,23 @@ class Ingestion:
         """
         self._membership.join(self._topics)
         try:
-            while not self._stopping.is_set():
+            while not self._lifecycle.is_stopping:
                 self._heartbeat.beat()
                 if not self._intake.is_waited_for:
                     self._intake.offer(self._consumer.consume(self._intake.room, POLL_SECONDS))
                 self._intake.take_in()
-                self._raise_failure()
-                self._settle(self._intake.due())
+                self._lifecycle.raise_failure()
+                with self._lifecycle.storing():
+                    self._settle(self._intake.due())
             while self._intake.is_holding:
                 self._intake.take_in()
-                self._settle(self._intake.all())
-            self._raise_failure()
+                with self._lifecycle.storing():
+                    self._settle(self._intake.all())
+            self._lifecycle.raise_failure()
         except GivenUpError:
             log.warning("stopped before everything was stored; what is left will be redelivered")
         finally:
-            self._closing = True
+            self._lifecycle.close()
             self._worker.close()
             self._consumer.close()
             log.info("left the group", extra={"records_taken": self._intake.taken})
@@ -140,18 +135,14 @@ class Ingestion:
             return
         ours = [(block, self._membership.owned[block.place]) for block in blocks]
         topics = {owned.topic for _, owned in ours}
-        self._settling = True
-        try:
-            self._patience.call("the topics' identity", lambda: self._membership.confirm(topics))
-            for block in blocks:
-                self._raise_if_too_much_is_bad(block)
-                parts = self._patience.call("erased viewers", partial(self._writer.sort_out, block))
-                self._note_holes(block)
-                self._set_aside(block, parts.rejected, parts.erased)
-                self._store(parts.good)
-            self._commit(ours)
-        finally:
-            self._settling = False
+        self._patience.call("the topics' identity", lambda: self._membership.confirm(topics))
+        for block in blocks:
+            self._raise_if_too_much_is_bad(block)
+            parts = self._patience.call("erased viewers", partial(self._writer.sort_out, block))
+            self._note_holes(block)
+            self._set_aside(block, parts.rejected, parts.erased)
+            self._store(parts.good)
+        self._commit(ours)
 
     def _note_holes(self, block: Block) -> None:
         if block.holes:
@@ -211,7 +202,7 @@ class Ingestion:
 
         When stopping there are no next blocks, so nothing is polled: it would be delivered again.
         """
-        if self._in_callback:  # there the client answers only this thread
+        if not self._lifecycle.may_poll:  # in a callback the client answers only this thread
             raise_partition_errors(self._consumer.commit(offsets=offsets, asynchronous=False))
             return
         self._commits.ask(self._consumer, offsets)
@@ -220,7 +211,7 @@ class Ingestion:
             waited = self._clock() - begin
             if waited > COMMIT_SECONDS:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-            if waited < USUAL_SECONDS and self._intake.room and not self._stopping.is_set():
+            if waited < USUAL_SECONDS and self._intake.room and not self._lifecycle.is_stopping:
                 self._poll(0 if self.work_ahead() else COMMIT_POLL_SECONDS)
             else:
                 self.wait(COMMIT_POLL_SECONDS)
@@ -237,23 +228,21 @@ class Ingestion:
         """Store and commit what we hold of partitions that go to somebody else, within the budget; else forget it."""
         blocks = self._intake.of(places)
         self._intake.drop(places)
-        if self._settling or self._closing or self._failure is not None:
+        if not self._lifecycle.may_release:
             log.info("revoked while blocks were being stored; the new owner repeats them")
             return
-        self._in_callback, self._deadline = True, self._clock() + self._revoke_seconds
         try:
-            self._settle(blocks)
+            with self._lifecycle.releasing():
+                self._settle(blocks)
         except GivenUpError:
             log.warning("no time to store what was held of revoked partitions; the new owner repeats it")
-        finally:
-            self._in_callback, self._deadline = False, None
 
     def _drop(self, places: list[Place]) -> None:
         self._intake.drop(places)
 
     def work_ahead(self) -> bool:
         """Decode a little of what was polled already; return whether there was something to do."""
-        return not self._in_callback and self._intake.take_in(AT_ONCE)
+        return self._lifecycle.may_poll and self._intake.take_in(AT_ONCE)
 
     def wait(self, seconds: float) -> None:
         """Wait with all partitions paused, polling Kafka so that the group keeps us.
@@ -264,17 +253,13 @@ class Ingestion:
         until = self._clock() + seconds
         while True:
             self._heartbeat.beat()
-            self._raise_failure()
-            if self._stopping.is_set() and self._deadline is None:
-                self._deadline = self._clock() + self._stop_seconds
-            left = until - self._clock()
-            if self._deadline is not None and self._clock() >= self._deadline:
-                raise GivenUpError
-            if self._in_callback or self._closing:  # Kafka's client must not be polled from its own callback
-                time.sleep(max(0.0, min(left, POLL_SECONDS)))
-            else:
+            self._lifecycle.raise_if_over()
+            left = max(0.0, min(until - self._clock(), POLL_SECONDS))
+            if self._lifecycle.may_poll:
                 self._membership.pause()
-                self._poll(max(0.0, min(left, POLL_SECONDS)))
+                self._poll(left)
+            else:
+                time.sleep(left)
             if until - self._clock() <= 0:
                 return
 
@@ -285,9 +270,5 @@ class Ingestion:
 
     def resume(self) -> None:
         """Fetch again after `wait`."""
-        if not self._in_callback:
+        if self._lifecycle.may_poll:
             self._intake.note_disturbance(self._membership.resume())
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure

@@ -9,6 +9,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Protocol, TypeVar
 
 from services.consumer.errors import Remedy, StopError, label_of, remedy_for
+from services.consumer.lifecycle import GivenUpError
 from services.consumer.worker import Worker
 
 T = TypeVar("T")
@@ -19,10 +20,6 @@ USUAL_SECONDS = 0.5
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 5.0
 REFUSED_DELAY_SECONDS = 5.0
-
-
-class GivenUpError(Exception):
-    """Time is over (shutdown or revocation). What was being stored is redelivered, not lost."""
 
 
 class Waiting(Protocol):

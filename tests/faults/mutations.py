@@ -34,17 +34,17 @@ class Mutation:
 
 
 _STORE_THEN_COMMIT = """\
-            for block in blocks:
-                self._raise_if_too_much_is_bad(block)
-                parts = self._patience.call("erased viewers", partial(self._writer.sort_out, block))
-                self._note_holes(block)
-                self._set_aside(block, parts.rejected, parts.erased)
-                self._store(parts.good)
-            self._commit(ours)
+        for block in blocks:
+            self._raise_if_too_much_is_bad(block)
+            parts = self._patience.call("erased viewers", partial(self._writer.sort_out, block))
+            self._note_holes(block)
+            self._set_aside(block, parts.rejected, parts.erased)
+            self._store(parts.good)
+        self._commit(ours)
 """
 _QUARANTINE_THEN_GOOD = """\
-                self._set_aside(block, parts.rejected, parts.erased)
-                self._store(parts.good)
+            self._set_aside(block, parts.rejected, parts.erased)
+            self._store(parts.good)
 """
 
 MUTATIONS = (
@@ -52,7 +52,7 @@ MUTATIONS = (
         "commit before insert",
         INGESTION,
         _STORE_THEN_COMMIT,
-        "            self._commit(ours)\n" + _STORE_THEN_COMMIT.replace("            self._commit(ours)\n", ""),
+        "        self._commit(ours)\n" + _STORE_THEN_COMMIT.replace("        self._commit(ours)\n", ""),
         ("test_01 and not 25", "test_12_nothing", "test_13", "test_19_sigterm_while"),
     ),
     Mutation(

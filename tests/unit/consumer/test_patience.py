@@ -4,7 +4,8 @@ import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from services.consumer.errors import StopError
-from services.consumer.patience import GivenUpError, Patience
+from services.consumer.lifecycle import GivenUpError
+from services.consumer.patience import Patience
 from services.consumer.worker import Worker
 
 
