@@ -12,12 +12,12 @@ from services.consumer.batch import Block, Limits, Rejected
 from services.consumer.breaker import Breaker, longest_run
 from services.consumer.commits import Commits, raise_partition_errors
 from services.consumer.decode import OFFSET, USER, Reason, Stream
-from services.consumer.errors import Remedy, StopError, label_of, remedy_for
+from services.consumer.errors import Remedy, label_of, remedy_for
 from services.consumer.intake import Intake
 from services.consumer.lifecycle import GivenUpError, Lifecycle
 from services.consumer.membership import Membership, Owned, Place
 from services.consumer.metrics import Metrics
-from services.consumer.patience import USUAL_SECONDS, Patience
+from services.consumer.retry import USUAL_SECONDS, Retrier
 from services.consumer.start import Starts
 from services.consumer.worker import Worker
 from services.consumer.writer import Writer
@@ -76,7 +76,7 @@ class Ingestion:
         self._clock = clock
         self._lifecycle = Lifecycle(revoke_seconds=revoke_seconds, stop_seconds=stop_seconds, clock=clock)
         self._worker = Worker("writer")
-        self._patience = Patience(self._worker, self, lambda code: metrics.insert_retries.labels(code).inc())
+        self._retrier = Retrier(self._worker, self, lambda code: metrics.insert_retries.labels(code).inc())
         self._membership = Membership(consumer, starts, metrics, drain=self._drain, drop=self._drop, fail=self.fail)
         until = None if only_bad is None else {place: stretch.stop for place, stretch in only_bad.items()}
         self._intake = Intake(
@@ -135,10 +135,10 @@ class Ingestion:
             return
         ours = [(block, self._membership.owned[block.place]) for block in blocks]
         topics = {owned.topic for _, owned in ours}
-        self._patience.call("the topics' identity", lambda: self._membership.confirm(topics))
+        self._retrier.call("the topics' identity", lambda: self._membership.confirm(topics))
         for block in blocks:
             self._raise_if_too_much_is_bad(block)
-            parts = self._patience.call("erased viewers", partial(self._writer.sort_out, block))
+            parts = self._retrier.call("erased viewers", partial(self._writer.sort_out, block))
             self._note_holes(block)
             self._set_aside(block, parts.rejected, parts.erased)
             self._store(parts.good)
@@ -146,18 +146,18 @@ class Ingestion:
 
     def _note_holes(self, block: Block) -> None:
         if block.holes:
-            self._patience.call("offsets without a record", lambda: self._writer.note_holes(block))
+            self._retrier.call("offsets without a record", lambda: self._writer.note_holes(block))
 
     def _set_aside(self, block: Block, rejected: list[Rejected], erased: list[int]) -> None:
         if rejected or erased:
-            self._patience.call("quarantine", lambda: self._writer.set_aside(block, rejected, erased))
+            self._retrier.call("quarantine", lambda: self._writer.set_aside(block, rejected, erased))
 
     def _store(self, block: Block) -> None:
         """Store good rows. When ClickHouse finds fault with the data, halve until the row is found and set it aside."""
         try:
-            self._patience.call(block.stream.table, lambda: self._writer.store(block))
+            self._retrier.call(block.stream.table, lambda: self._writer.store(block))
         except Exception as error:
-            if isinstance(error, GivenUpError | StopError) or remedy_for(error) is not Remedy.BISECT:
+            if remedy_for(error) is not Remedy.BISECT:
                 raise
             if len(block.rows) > 1:
                 for half in block.halves():
@@ -190,7 +190,7 @@ class Ingestion:
                 return False
             return True
 
-        if not self._patience.call("commit", commit, here=True):
+        if not self._retrier.call("commit", commit, here=True):
             return
         for block, owned in ours:
             if block.last_time_ms is not None:

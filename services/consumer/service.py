@@ -60,7 +60,7 @@ def consumer_config(settings: ConsumerSettings) -> dict[str, object]:
 
 
 def connect(settings: ConsumerSettings) -> Client:
-    """Return a ClickHouse client for one thread, which does not retry by itself: `patience` does."""
+    """Return a ClickHouse client for one thread, which does not retry by itself: `Retrier` does."""
     return clickhouse.connect(
         settings.clickhouse_url,
         send_receive_timeout=settings.consumer_insert_timeout_seconds,

@@ -1,12 +1,13 @@
-"""Trying again until it works, without falling out of the consumer group meanwhile."""
+"""Retrying until it works, without falling out of the consumer group meanwhile."""
 
 import logging
-import random
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import Future, wait
+from functools import partial
 from typing import Protocol, TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential, wait_random_exponential
 
 from services.consumer.errors import Remedy, StopError, label_of, remedy_for
 from services.consumer.lifecycle import GivenUpError
@@ -17,8 +18,8 @@ log = logging.getLogger(__name__)
 
 USUAL_SECONDS = 0.5
 """An insert usually ends sooner; only after this long are the partitions paused, which costs a refetch."""
-FIRST_DELAY_SECONDS = 0.1
-LONGEST_DELAY_SECONDS = 5.0
+BACKOFF = wait_exponential(multiplier=0.05, max=2.5) + wait_random_exponential(multiplier=0.05, max=2.5)
+"""At most 0.1 s, doubled up to 5 s; half of it is random, so that consumers do not retry all at once."""
 REFUSED_DELAY_SECONDS = 5.0
 
 
@@ -39,21 +40,14 @@ class Waiting(Protocol):
         """Undo the pausing."""
 
 
-class Patience:
-    """Runs calls on the worker thread and repeats them until they are answered."""
+class Retrier:
+    """Runs calls on the worker thread and repeats them until they succeed."""
 
-    def __init__(
-        self,
-        worker: Worker,
-        waiting: Waiting,
-        on_retry: Callable[[str], None],
-        random_unit: Callable[[], float] = random.random,
-    ) -> None:
-        """``on_retry`` hears the reason of each retry; ``random_unit`` returns numbers of [0, 1)."""
+    def __init__(self, worker: Worker, waiting: Waiting, on_retry: Callable[[str], None]) -> None:
+        """``on_retry`` hears the reason of each retry."""
         self._worker = worker
         self._waiting = waiting
         self._on_retry = on_retry
-        self._random = random_unit
 
     def call(self, what: str, attempt: Callable[[], T], *, here: bool = False) -> T:
         """Return ``attempt()``, repeated with exponential backoff and jitter while a retry can help.
@@ -66,45 +60,53 @@ class Patience:
             StopError: the schema is not ours.
             Exception: what `remedy_for` calls a fault of the data, as it was raised.
         """
-        tries = 0
+        retrying = Retrying(
+            retry=retry_if_exception(_may_pass),
+            wait=_delay,
+            before_sleep=partial(self._report, what),
+            sleep=self._waiting.wait,
+        )
         try:
-            while True:
-                tries += 1
-                try:
-                    return attempt() if here else self._in_background(attempt)
-                except GivenUpError:
-                    raise
-                except Exception as error:
-                    delay = self._delay_after(error, what, tries)
-                self._waiting.wait(delay)
-        finally:
-            self._waiting.resume()
-
-    def _delay_after(self, error: Exception, what: str, tries: int) -> float:
-        remedy = remedy_for(error)
-        if isinstance(error, StopError) or remedy is Remedy.BISECT:
-            raise error
-        if remedy is Remedy.STOP:
+            return retrying(attempt if here else partial(self._in_background, attempt))
+        except Exception as error:
+            if remedy_for(error) is not Remedy.STOP:
+                raise
             raise StopError(
                 f"{what}: the tables are not as this version expects; run the migrations ({error})"
             ) from error
+        finally:
+            self._waiting.resume()
+
+    def _report(self, what: str, state: RetryCallState) -> None:
+        error = _error_of(state)
         self._on_retry(label_of(error))
-        if remedy is Remedy.REFUSED:
+        if remedy_for(error) is Remedy.REFUSED:
             log.error("%s: access refused; nothing is skipped, waiting for credentials: %s", what, error)
-            return REFUSED_DELAY_SECONDS
-        log.warning("%s: attempt %d failed, trying again: %s", what, tries, error)
-        longest = min(FIRST_DELAY_SECONDS * 2.0 ** min(tries - 1, 10), LONGEST_DELAY_SECONDS)
-        return longest * (0.5 + self._random() / 2)
+        else:
+            log.warning("%s: attempt %d failed, trying again: %s", what, state.attempt_number, error)
 
     def _in_background(self, attempt: Callable[[], T]) -> T:
         future: Future[T] = self._worker.submit(attempt)
         deadline = time.monotonic() + USUAL_SECONDS
         while not future.done() and time.monotonic() < deadline and self._waiting.work_ahead():
             pass
-        while True:
-            try:
-                return future.result(max(0.0, deadline - time.monotonic()) if not future.done() else None)
-            except FutureTimeoutError:
-                if future.done():
-                    raise  # the attempt's own timeout, not ours
+        wait([future], max(0.0, deadline - time.monotonic()))
+        while not future.done():
             self._waiting.wait(0.1)
+        return future.result()
+
+
+def _may_pass(error: BaseException) -> bool:
+    if not isinstance(error, Exception) or isinstance(error, GivenUpError | StopError):
+        return False
+    return remedy_for(error) in (Remedy.RETRY, Remedy.REFUSED)
+
+
+def _delay(state: RetryCallState) -> float:
+    return REFUSED_DELAY_SECONDS if remedy_for(_error_of(state)) is Remedy.REFUSED else BACKOFF(state)
+
+
+def _error_of(state: RetryCallState) -> BaseException:
+    error = state.outcome.exception() if state.outcome is not None else None
+    assert error is not None, "only what has failed is retried"
+    return error
