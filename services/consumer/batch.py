@@ -41,8 +41,6 @@ class Block:
     partition: int
     first: int
     last: int
-    last_time_ms: int | None
-    """Of the last record; None while there is none."""
     opened_at: float
     records: list[Record] = field(default_factory=list)
     """The raw records of ``rows``, in the same order: what goes to quarantine if ClickHouse refuses a row."""
@@ -62,7 +60,7 @@ class Block:
 
     def add(self, record: Record) -> None:
         """Decode one more record of the partition, later than all before."""
-        self.last, self.last_time_ms = record.offset, record.time_ms
+        self.last = record.offset
         self.bytes += len(record.key) + len(record.value) + OBJECT_OVERHEAD_BYTES
         try:
             row = self.stream.decode(record, self.epoch)
@@ -95,7 +93,7 @@ class Block:
 
 def open_block(stream: Stream, epoch: int, partition: int, first: int, now: float) -> Block:
     """Return a block that begins at offset ``first`` and holds nothing yet."""
-    return Block(stream, epoch, partition, first, first - 1, None, now)
+    return Block(stream, epoch, partition, first, first - 1, now)
 
 
 def token(epoch: int, partition: int, first: int, last: int, offsets: Iterable[int]) -> str:

@@ -172,14 +172,14 @@ class Ingestion:
     def _commit(self, ours: list[tuple[Block, Owned]]) -> None:
         """Commit ``last + 1`` of the blocks whose partitions are still ours, with the topic's id beside it."""
 
-        def commit() -> bool:
+        def commit() -> None:
             offsets = [
                 TopicPartition(block.stream.topic, block.partition, block.last + 1, owned.topic.topic_id)
                 for block, owned in ours
                 if self._membership.owned.get(block.place) is owned
             ]
             if not offsets:
-                return False
+                return
             try:
                 self._commit_and_wait(offsets)
             except KafkaException as error:
@@ -187,15 +187,8 @@ class Ingestion:
                 if error.args[0].code() not in _NOT_OURS:
                     raise
                 log.warning("not ours any more, so not committed; the new owner repeats it: %s", error)
-                return False
-            return True
 
-        if not self._retrier.call("commit", commit, here=True):
-            return
-        for block, owned in ours:
-            if block.last_time_ms is not None:
-                owned.committed_time_ms = block.last_time_ms
-                self._metrics.last_committed.labels(block.stream.topic).set(block.last_time_ms / 1000)
+        self._retrier.call("commit", commit, here=True)
 
     def _commit_and_wait(self, offsets: list[TopicPartition]) -> None:
         """Return once the broker has taken the offsets. What is polled meanwhile goes to the next blocks.

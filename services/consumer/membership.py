@@ -31,8 +31,6 @@ class Owned:
     topic: TopicIdentity
     next: int
     """The offset that comes next."""
-    committed_time_ms: int | None = None
-    """Kafka's time of the last record that we committed."""
     sought: int | None = None
     """Where we went back to because the records from there did not reach us."""
     is_steady: bool = False

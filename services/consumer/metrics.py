@@ -24,9 +24,6 @@ class Metrics:
     rebalances: Counter = field(init=False)
     quarantined: Counter = field(init=False)
     erased: Counter = field(init=False)
-    lag: Gauge = field(init=False)
-    last_committed: Gauge = field(init=False)
-    retention_headroom: Gauge = field(init=False)
     audit_missing: Gauge = field(init=False)
     audit_last: Gauge = field(init=False)
 
@@ -42,25 +39,16 @@ class Metrics:
         for reason in Reason:  # from 0, so that Prometheus sees the first one rise
             self.quarantined.labels(reason.value)
         self.erased = counter(declared.INGEST_ERASED, self.registry)
-        self.lag = gauge(declared.INGEST_CONSUMER_LAG, self.registry)
-        self.last_committed = gauge(declared.INGEST_LAST_COMMITTED, self.registry)
-        self.retention_headroom = gauge(declared.INGEST_RETENTION_HEADROOM, self.registry)
         self.audit_missing = gauge(declared.INGEST_AUDIT_MISSING, self.registry)
         self.audit_last = gauge(declared.INGEST_AUDIT_LAST, self.registry)
 
     def keep_only(self, owned: Collection[tuple[str, int]]) -> None:
-        """Show nothing about other partitions than these, of (topic, number), any more.
+        """Show no findings of the audit about other partitions than these, of (topic, number), any more.
 
-        Their new owner shows them now; what we knew last would stand beside it, never change again, and win wherever
-        the largest lag or the least headroom counts. Times of what happened stay: there the latest counts.
+        Their new owner shows them now; what we knew last would stand beside it, never change again, and win, as the
+        largest counts. Times of audits stay: there the latest counts.
         """
-        partitions = {(topic, str(partition)) for topic, partition in owned}
-        _keep_only(self.lag, partitions)
-        _keep_only(self.audit_missing, partitions)
-        _keep_only(self.retention_headroom, {(topic,) for topic, _ in owned})
-
-
-def _keep_only(gauge: Gauge, wanted: Collection[tuple[str, ...]]) -> None:
-    shown = [tuple(sample.labels.values()) for family in gauge.collect() for sample in family.samples]
-    for labels in set(shown) - set(wanted):
-        gauge.remove(*labels)
+        wanted = {(topic, str(partition)) for topic, partition in owned}
+        samples = [sample for family in self.audit_missing.collect() for sample in family.samples]
+        for labels in {(sample.labels["topic"], sample.labels["partition"]) for sample in samples} - wanted:
+            self.audit_missing.remove(*labels)

@@ -1,4 +1,4 @@
-"""What is looked after beside the ingestion, on a thread of its own: topic identity, retention, lag, audit, erasure."""
+"""What is looked after beside the ingestion, on a thread of its own: topic identity, retention, audit, erasure."""
 
 import logging
 import threading
@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from services.common import audit, erasure
-from services.common.kafka import TopicIdentity, describe_topic, retention_ms
+from services.common.kafka import TopicIdentity, describe_topic
 from services.common.positions import positions
 from services.consumer.errors import StopError
 from services.consumer.ingestion import Ingestion
@@ -50,7 +50,6 @@ class Watch:
         self._full_seconds = full_seconds
         self._next_audit = self._next_full = time.monotonic()
         self._verified: dict[tuple[int, int], int] = {}
-        self._retention: dict[str, int | None] = {}
 
     def start(self, ingestion: Ingestion) -> Callable[[], None]:
         """Watch ``ingestion`` from a daemon thread; return what ends that."""
@@ -85,8 +84,6 @@ class Watch:
             by_topic.setdefault(ours.topic, []).append(partition)
         now = time.monotonic()
         tail, full = now >= self._next_audit, now >= self._next_full
-        if full:
-            self._retention.clear()  # somebody may have given a topic longer
         committed = {}
         problems: list[Exception] = []
         for topic, partitions in by_topic.items():
@@ -96,11 +93,10 @@ class Watch:
                     raise RestartError(
                         f"the topic {topic.name} was made anew, {topic.topic_id} became {present.topic_id}"
                     )
-                times = {p: owned[topic.name, p].committed_time_ms for p in partitions}
-                committed[topic] = self._guard(topic, partitions, times)
+                committed[topic] = self._committed(topic, partitions)
             except KafkaException as error:  # one topic that cannot be seen hides no other
                 problems.append(error)
-        if tail or full:  # after all topics' lag and headroom, which need no ClickHouse
+        if tail or full:  # after the check of every topic, which needs no ClickHouse
             for topic, offsets in committed.items():
                 self._audit(topic, offsets, full=full)
         if full and self._client is not None and (deleted := erasure.purge(self._client)):
@@ -113,23 +109,17 @@ class Watch:
         if problems:
             raise problems[0]
 
-    def _guard(self, topic: TopicIdentity, partitions: list[int], times_ms: dict[int, int | None]) -> dict[int, int]:
-        """Set lag and headroom; return what is committed of this incarnation."""
+    def _committed(self, topic: TopicIdentity, partitions: list[int]) -> dict[int, int]:
+        """Return what is committed of this incarnation.
+
+        Raises:
+            GapError: retention has overtaken us.
+        """
         places = positions(self._admin, self._group, topic)
         committed = {p: c for p in partitions if p in places and (c := places[p].committed) is not None}
-        if topic.name not in self._retention:
-            self._retention[topic.name] = retention_ms(self._admin, topic.name)
-        headroom = keep = self._retention[topic.name]
         for p, offset in committed.items():
-            at = places[p]
-            self._metrics.lag.labels(topic.name, str(p)).set(at.lag)
-            if at.is_overtaken:
-                raise GapError(overtaken(f"{topic.name}/{p}", offset, at.begin))
-            time_ms = times_ms[p]
-            if keep is not None and headroom is not None and time_ms is not None and at.lag:
-                headroom = min(headroom, keep - int(time.time() * 1000 - time_ms))
-        if headroom is not None:
-            self._metrics.retention_headroom.labels(topic.name).set(headroom / 1000)
+            if places[p].is_overtaken:
+                raise GapError(overtaken(f"{topic.name}/{p}", offset, places[p].begin))
         return committed
 
     def _audit(self, topic: TopicIdentity, committed: dict[int, int], *, full: bool) -> None:

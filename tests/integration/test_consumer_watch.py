@@ -1,4 +1,4 @@
-"""The gauges of partitions with several consumers, and while ClickHouse is away."""
+"""What watches beside the ingestion: whose partitions it shows, and that it needs no ClickHouse to see a gap."""
 
 import re
 from pathlib import Path
@@ -14,6 +14,7 @@ from services.common.kafka import admin, describe_topic
 from services.consumer.ingestion import Ingestion
 from services.consumer.membership import Owned
 from services.consumer.metrics import Metrics
+from services.consumer.start import GapError
 from services.consumer.watch import Watch
 from tests.support.pipeline import Pipeline, event
 from tests.support.ports import free_port
@@ -42,47 +43,49 @@ def test_a_partition_is_shown_by_the_one_consumer_that_has_it(pipeline: Pipeline
         ours, theirs = (partitions(port, gauge) for port in ports)
         return bool(ours) and bool(theirs) and not ours & theirs and ours | theirs == everything
 
-    gauges = ("ingest_consumer_lag_messages", "ingest_audit_missing_offsets")
+    gauge = "ingest_audit_missing_offsets"
     try:
         first.start()
-        for gauge in gauges:
-            wait_until(lambda gauge=gauge: partitions(ports[0], gauge) == everything, 30, gauge)  # type: ignore[misc]
+        wait_until(lambda: partitions(ports[0], gauge) == everything, 30, "all by the first")
         second.start()
-        for gauge in gauges:
-            wait_until(lambda gauge=gauge: are_shared(gauge), 30, f"{gauge} by both")  # type: ignore[misc]
+        wait_until(lambda: are_shared(gauge), 30, "some by each")
         assert first.stop() == 0
-        for gauge in gauges:
-            wait_until(lambda gauge=gauge: partitions(ports[1], gauge) == everything, 30, gauge)  # type: ignore[misc]
+        wait_until(lambda: partitions(ports[1], gauge) == everything, 30, "all by the second")
         assert second.stop() == 0
     finally:
         first.close()
         second.close()
 
 
-def test_lag_and_headroom_of_every_topic_are_current_while_clickhouse_is_away(pipeline: Pipeline) -> None:
+@pytest.mark.parametrize("overtaken", [0, 1])
+def test_retention_that_overtakes_any_topic_is_noticed_while_clickhouse_is_away(
+    pipeline: Pipeline, overtaken: int
+) -> None:
     pipeline.make_topics()
-    metrics = Metrics(CollectorRegistry())
     topics = [describe_topic(pipeline.admin, name) for name in (pipeline.events_topic, pipeline.impressions_topic)]
     group = Consumer({"bootstrap.servers": pipeline.bootstrap, "group.id": pipeline.group})
-    group.commit(offsets=[TopicPartition(t.name, 0, 0, t.topic_id) for t in topics], asynchronous=False)
+    group.commit(offsets=[TopicPartition(t.name, 0, 2, t.topic_id) for t in topics], asynchronous=False)
     group.close()
+    for topic in topics:
+        pipeline.produce_raw([(b"k", b"v")] * 5, topic.name, partition=0)
 
     class OwnsTheFirstPartitions:
         def owned(self) -> dict[tuple[str, int], Owned]:
-            return {(topic.name, 0): Owned(topic, next=0) for topic in topics}
+            return {(topic.name, 0): Owned(topic, next=2) for topic in topics}
 
     def nobody() -> Client:
         raise ConnectionRefusedError
 
+    def delete_before(offset: int) -> None:
+        (deleted,) = pipeline.admin.delete_records([TopicPartition(topics[overtaken].name, 0, offset)]).values()
+        deleted.result(10)
+
+    metrics = Metrics(CollectorRegistry())
     watch = Watch(lambda: admin(pipeline.bootstrap), nobody, pipeline.group, metrics, audit_seconds=1, full_seconds=1)
-    for already, more in ((0, 3), (3, 4)):
-        for topic in topics:
-            pipeline.produce_raw([(b"k", b"v")] * more, topic.name, partition=0)
-        with pytest.raises(ConnectionRefusedError):
-            watch.look(cast("Ingestion", OwnsTheFirstPartitions()))
-        for topic in topics:
-            labels = {"topic": topic.name, "partition": "0"}
-            lag = metrics.registry.get_sample_value("ingest_consumer_lag_messages", labels)
-            assert lag == already + more, topic.name
-            headroom = metrics.registry.get_sample_value("ingest_retention_headroom_seconds", {"topic": topic.name})
-            assert headroom == 24 * 3600
+    ingestion = cast("Ingestion", OwnsTheFirstPartitions())
+    delete_before(2)  # all of which is stored
+    with pytest.raises(ConnectionRefusedError):
+        watch.look(ingestion)
+    delete_before(4)
+    with pytest.raises(GapError, match=f"{topics[overtaken].name}/0: .*offsets 2 to 3 are gone"):
+        watch.look(ingestion)
