@@ -9,7 +9,6 @@ the replicas) calls `from_json`.
 """
 
 import json
-import re
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, LiteralString, TypeVar, cast
@@ -43,8 +42,8 @@ _MAX_AHEAD = timedelta(seconds=MAX_CLOCK_AHEAD_SECONDS)
 TOO_FAR_AHEAD = f"is more than {MAX_CLOCK_AHEAD_SECONDS} s ahead of the time at which it was taken in"
 _TAKEN_AT = "taken_at"
 _NOT_A_TIME: LiteralString = "must be a date and a time with a time zone, as ISO 8601 has them"
-_DATE = re.compile(rb'"event_time":"20[0-9]{2}-')
-"""A date of this century, as nearly all are: neither a number nor before `EARLIEST_EVENT_TIME`."""
+_THIS_CENTURY = r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z$"
+"""A time as nearly all are: neither a number nor before `EARLIEST_EVENT_TIME`, and in UTC."""
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -77,18 +76,19 @@ def _quickly(value: bytes, taken_at: datetime | None) -> "Event | None":
     """
     try:
         parsed = _ParsedEvent.__pydantic_validator__.validate_json(value, strict=True)
-    except ValidationError:
+        event_time = datetime.fromisoformat(parsed.event_time)
+    except ValueError:  # a ValidationError, or no date of the calendar
         return None
     told = parsed.model_fields_set
     texts = 3 + ("source" in told) + (parsed.request_id is not None)
     if (
         (parsed.action is Action.RATE) is not (parsed.value is None)
         and (parsed.user_id == PROBE_USER) is (parsed.source == PROBE_SOURCE)
-        and (taken_at is None or parsed.event_time - taken_at <= _MAX_AHEAD)
+        and (taken_at is None or event_time - taken_at <= _MAX_AHEAD)
         # No name and no text that is allowed has a quotation mark in it: so many of them leave none for a second name.
         and value.count(b'"') == 2 * (len(told) + texts)
-        and _DATE.search(value) is not None
     ):
+        parsed.__dict__["event_time"] = event_time
         object.__setattr__(parsed, "__class__", Event)  # the same fields, and now the same rules
         return cast(Event, parsed)
     return None
@@ -233,8 +233,11 @@ class Event(_EventFields):
 
 
 class _ParsedEvent(_Fields):
-    """An `Event` whose rules between fields `_quickly` checks."""
+    """An `Event` whose rules between fields `_quickly` checks.
+
+    The time is text here: Python subtracts times that it has parsed itself several times as fast as pydantic's.
+    """
 
     event_id: UUID
-    event_time: AwareDatetime
+    event_time: Annotated[str, Field(pattern=_THIS_CENTURY)]
     schema_version: SchemaVersion = SCHEMA_VERSION

@@ -3,6 +3,8 @@ from datetime import datetime, timedelta, timezone
 from uuid import uuid4
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from services.contracts.events import Action, Event, EventIn, from_json
@@ -151,3 +153,26 @@ def test_a_time_is_text_with_a_zone_for_the_api_and_for_the_topic(time: str, goo
             with pytest.raises(ValidationError) as refused:
                 from_json(kind, value, NOW)
             assert [error["loc"] for error in refused.value.errors()] == [("event_time",)]
+
+
+_DAY, _TIME = "(20|19)[0-9]{2}-[01][0-9]-[0-3][0-9]", r"[0-2][0-9]:[0-6][0-9]:[0-6][0-9](\.[0-9]{1,7})?"
+
+
+@given(st.from_regex(f"{_DAY}[Tt ]{_TIME}(Z|z|[+-][0-2][0-9]:[0-9]{{2}})", fullmatch=True))
+@example("2026-02-29T00:00:00Z")
+@example("2024-02-29T23:59:59.9Z")
+@example("2026-11-21T24:00:00Z")
+@example("2026-11-21T23:59:60Z")
+@example("2026-11-21T03:00:00Z\n")
+@example("2026-11-2\N{ARABIC-INDIC DIGIT ONE}T03:00:00Z")
+def test_the_short_way_takes_the_times_that_pydantic_takes_and_as_the_same(time: str) -> None:
+    value = json.dumps(COMPLETE | {"event_time": time}).encode()
+    try:
+        expected = Event.model_validate_json(value, strict=True)
+    except ValidationError:
+        with pytest.raises(ValidationError):
+            from_json(Event, value, None)
+    else:
+        event = from_json(Event, value, None)
+        assert event == expected
+        assert event.model_dump_json() == expected.model_dump_json()
