@@ -1,6 +1,6 @@
 """The demo's ``/metrics`` over HTTP: a few connections at a time, a few seconds each, and no foreign page's requests.
 
-The services have a server of their own for this, which the demo does not import: it knows the contracts alone.
+The services have a server of their own for this, which the demo does not import: it knows contracts and client alone.
 """
 
 import socket
@@ -13,7 +13,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import REGISTRY, make_wsgi_app
 
-from ui.doors import is_ours
+from services.contracts.origin_guard import OriginGuard
 
 MAX_CONNECTIONS = 8
 MAX_SECONDS = 5.0
@@ -53,8 +53,15 @@ def _hang_up(connection: socket.socket) -> None:
 
 class _Handler(WSGIRequestHandler):
     def get_environ(self) -> dict[str, Any]:
-        """Return the request as WSGI sees it, and the address at which it arrived."""
-        return super().get_environ() | {"movierecs.reached": self.request.getsockname()[0]}
+        """Return the request as WSGI sees it, and what the origin guard looks at."""
+        headers = [
+            (name.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace"))
+            for name, value in self.headers.items()
+        ]
+        return super().get_environ() | {
+            "movierecs.headers": headers,
+            "movierecs.reached": self.request.getsockname()[0],
+        }
 
     def log_message(self, format: str, *args: Any) -> None:
         """Requests for metrics are not worth a log line."""
@@ -67,9 +74,10 @@ def start(host: str, port: int, names: frozenset[str]) -> None:
         OSError: the port is taken, or the host is not ours.
     """
     prometheus = make_wsgi_app(REGISTRY)
+    guard = OriginGuard(names)
 
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        refused = refusal(environ, names)
+        refused = _refused(environ, guard)
         if refused:
             start_response(refused, [("Content-Type", "text/plain; charset=utf-8")])
             return [f"{refused}\n".encode()]
@@ -80,16 +88,11 @@ def start(host: str, port: int, names: frozenset[str]) -> None:
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
 
 
-def refusal(environ: dict[str, Any], names: frozenset[str]) -> str | None:
-    """Return the status for a request that is not for us, or None.
-
-    A page in a browser cannot choose these headers: `Host` gives away a name that was pointed at our address, the
-    others that the page is foreign.
-    """
-    if not is_ours(environ.get("HTTP_HOST", ""), environ["movierecs.reached"], names):
-        return "421 Misdirected Request"
-    if "HTTP_ORIGIN" in environ or environ.get("HTTP_SEC_FETCH_SITE", "none") not in {"none", "same-origin"}:
-        return "403 Forbidden"
+def _refused(environ: dict[str, Any], guard: OriginGuard) -> str | None:
+    """Return the status for a request that is not for us, or None."""
+    refusal = guard.refusal(environ["movierecs.headers"], environ["movierecs.reached"], may_be_linked=True)
+    if refusal:
+        return f"{refusal.status} {refusal.status.phrase}"
     if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
         return "405 Method Not Allowed"
     return None if environ["PATH_INFO"] == "/metrics" else "404 Not Found"

@@ -1,11 +1,13 @@
-"""What Streamlit serves: the page, behind the demo's doors. ``streamlit run`` finds ``app`` here by its class."""
+"""The ASGI application: Streamlit's page behind the origin guard. ``streamlit run`` finds ``app`` here by its class."""
 
 from pathlib import Path
 
 from starlette.middleware import Middleware
 from streamlit.starlette import App
 
-from ui.doors import Doors
-from ui.settings import DoorSettings
+from ui.origin_guard import OriginGuardMiddleware
+from ui.settings import HostSettings
 
-app = App(Path(__file__).with_name("app.py"), middleware=[Middleware(Doors, names=DoorSettings().host_names)])
+app = App(
+    Path(__file__).with_name("app.py"), middleware=[Middleware(OriginGuardMiddleware, names=HostSettings().host_names)]
+)

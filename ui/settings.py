@@ -6,7 +6,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from services.contracts.rest import MAX_K
 
 
-class DoorSettings(BaseSettings):
+class HostSettings(BaseSettings):
     """By which names the demo may be asked; read alone, it does not need the other settings to be right."""
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
@@ -19,7 +19,7 @@ class DoorSettings(BaseSettings):
         return frozenset(name.strip().lower() for name in self.allowed_hosts.split(",") if name.strip())
 
 
-class UiSettings(DoorSettings):
+class UiSettings(HostSettings):
     """Environment variables of the same names in upper case."""
 
     inference_url: AnyHttpUrl = Field(description="Base address of the inference service.")

@@ -18,7 +18,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from services.common.doors import Doors
+from services.contracts.origin_guard import OriginGuard
 
 MAX_CONNECTIONS = 16
 MAX_REQUEST_BYTES = 16 << 10
@@ -128,7 +128,7 @@ class _Handler(WSGIRequestHandler):
         return received
 
     def get_environ(self) -> dict[str, Any]:
-        """Return the request as WSGI sees it, and what the doors look at."""
+        """Return the request as WSGI sees it, and what the origin guard looks at."""
         environ = super().get_environ()
         environ["movierecs.headers"] = [
             (name.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace"))
@@ -157,14 +157,14 @@ def serve(
         OSError: the port is taken, or the host is not ours.
     """
     prometheus = make_wsgi_app(registry)
-    doors = Doors(allowed_hosts)
+    guard = OriginGuard(allowed_hosts)
 
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         def say(status: str, text: str, *headers: tuple[str, str]) -> list[bytes]:
             start_response(status, [("Content-Type", "text/plain; charset=utf-8"), *headers])
             return [text.encode()]
 
-        refusal = doors.refusal(environ["movierecs.headers"], environ["movierecs.reached"], may_be_linked=True)
+        refusal = guard.refusal(environ["movierecs.headers"], environ["movierecs.reached"], may_be_linked=True)
         if refusal is not None:
             return say(f"{refusal.status} {refusal.status.phrase}", f"{refusal.header} {refusal.reason}\n")
         if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:

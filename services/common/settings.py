@@ -66,7 +66,7 @@ class LogSettings(Settings):
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
 
-class DoorSettings(Settings):
+class HostSettings(Settings):
     """By which names a process may be asked over HTTP."""
 
     allowed_hosts: str = Field(
@@ -92,7 +92,7 @@ def _split(value: str) -> list[str]:
     return [name.strip() for name in value.split(",") if name.strip()]
 
 
-class MetricsSettings(DoorSettings):
+class MetricsSettings(HostSettings):
     """Where a process without an API of its own shows its metrics."""
 
     metrics_host: str = Field(default="127.0.0.1", description="The address of /metrics and /health; 0.0.0.0: all.")

@@ -11,7 +11,7 @@ from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTO
 from starlette.concurrency import run_in_threadpool
 
 from services.common import postgres
-from services.common.doors import Doors
+from services.contracts.origin_guard import OriginGuard
 from services.contracts.topics import EVENTS_TOPIC, IMPRESSIONS_TOPIC
 from services.inference.catalogue.catalogue import Catalogue
 from services.inference.events.impressions import ImpressionPublisher
@@ -93,4 +93,4 @@ def build(
         metrics=metrics, catalogue=catalogue, live=live, follower=follower, store=store, notices=notices,
         recommendations=recommendations, events=events, erasure=erasure, admin_key=settings.admin_api_key,
     )  # fmt: skip
-    return create_app(services, lifespan, Doors(settings.host_names))
+    return create_app(services, lifespan, OriginGuard(settings.host_names))

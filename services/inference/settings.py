@@ -6,7 +6,7 @@ from pydantic import Field, SecretStr
 
 from services.common.settings import (
     ClickHouseSettings,
-    DoorSettings,
+    HostSettings,
     KafkaSettings,
     LogSettings,
     ModelSettings,
@@ -14,7 +14,7 @@ from services.common.settings import (
 )
 
 
-class InferenceSettings(KafkaSettings, ClickHouseSettings, PostgresSettings, ModelSettings, DoorSettings, LogSettings):
+class InferenceSettings(KafkaSettings, ClickHouseSettings, PostgresSettings, ModelSettings, HostSettings, LogSettings):
     """What one replica needs; read from the environment by `__main__`."""
 
     inference_host: str = Field(default="127.0.0.1", description="The address to listen on.")

@@ -9,12 +9,12 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from fastapi import FastAPI, Request, Response
 from fastapi.telemetry import TelemetryConfig
 
-from services.common.doors import Doors
+from services.contracts.origin_guard import OriginGuard
 from services.inference.http import docs, openapi, problems
 from services.inference.http.dependencies import Services
-from services.inference.http.front_door import FrontDoor
 from services.inference.http.problems import ProblemError
 from services.inference.http.request_context import RequestContext, request_id_of
+from services.inference.http.request_guard import RequestGuard
 from services.inference.http.routes import events, health, items, models, users
 from services.inference.recommend.request import UnknownChoiceError
 from services.inference.recommend.service import NoCatalogueError, NoModelError
@@ -27,7 +27,7 @@ _NO_SECOND_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "lo
 
 
 def create_app(
-    services: Services, lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]], doors: Doors
+    services: Services, lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]], guard: OriginGuard
 ) -> FastAPI:
     """Return the application; ``lifespan`` starts and stops what works in the background."""
     app = FastAPI(
@@ -48,7 +48,7 @@ def create_app(
     _install_absences(app)
     app.add_exception_handler(UnknownChoiceError, _unknown_choice)
     openapi.install(app)
-    app.add_middleware(FrontDoor, doors=doors)
+    app.add_middleware(RequestGuard, guard=guard)
     app.add_middleware(RequestContext, metrics=services.metrics, on_error=problems.internal_error)
     return app
 

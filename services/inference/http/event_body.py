@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from services.contracts.events import MAX_EVENTS_PER_REQUEST, EventIn, from_json
 from services.contracts.rest import EventsIn, FieldError
-from services.inference.http.front_door import body_refusal
 from services.inference.http.lanes import Lane
 from services.inference.http.problems import MAX_ERRORS, ProblemError, field_errors, invalid, invalid_fields, shortened
+from services.inference.http.request_guard import body_refusal
 
 MAX_BODY_BYTES = 1 << 20
 _AT_ONCE_BYTES = 8 << 10

@@ -63,7 +63,7 @@ def test_a_port_that_is_taken_stops_no_page(caplog: pytest.LogCaptureFixture) ->
         ({"Host": "[::1]:9105"}, 200),
         ({"Host": "evil.example"}, 421),
         ({"Host": "127.0.0.1.evil.example:9105"}, 421),
-        ({"Host": ""}, 421),
+        ({"Host": ""}, 400),
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "null"}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),

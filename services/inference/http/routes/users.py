@@ -17,11 +17,11 @@ from services.inference.http.dependencies import (
     UserIdPath,
     viewer,
 )
-from services.inference.http.front_door import is_head
 from services.inference.http.openapi import problems
 from services.inference.http.parameters import DIGITS, StrictRoute
 from services.inference.http.problems import ProblemError
 from services.inference.http.request_context import kafka_headers, trace_of
+from services.inference.http.request_guard import is_head
 from services.inference.recommend.request import ListRequest
 
 router = APIRouter(prefix="/v1/users", tags=["viewers"], route_class=StrictRoute)

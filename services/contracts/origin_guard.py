@@ -16,6 +16,8 @@ _OURS = frozenset({"same-origin", "none"})
 """`Sec-Fetch-Site` of our own pages, and of what the user typed or bookmarked."""
 _WATCHED = frozenset({b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest"})
 _REMEMBERED = 100
+_MAPPED = "::ffff:"
+"""How a socket for both kinds of address writes an IPv4 address."""
 
 
 class Refusal(NamedTuple):
@@ -26,7 +28,7 @@ class Refusal(NamedTuple):
     reason: str
 
 
-class Doors:
+class OriginGuard:
     """Knows the names that the server goes by: loopback, the configured ones, the address that a connection reached."""
 
     def __init__(self, allowed_hosts: Iterable[str]) -> None:
@@ -61,7 +63,7 @@ class Doors:
         if parts is None:
             return Refusal(HTTPStatus.BAD_REQUEST, "Host", "is neither a name nor an address")
         name = parts[1] or parts[2]
-        if name not in self._names and name != reached:
+        if name not in self._names and name != reached.removeprefix(_MAPPED):
             return Refusal(HTTPStatus.MISDIRECTED_REQUEST, "Host", f"{name[:100]!r} is not a name of this server")
         if len(self._accepted) < _REMEMBERED:
             self._accepted.add((values[0].encode("latin-1"), reached))

@@ -5,24 +5,24 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from services.common.settings import DoorSettings
+from services.common.settings import HostSettings
 from services.inference.settings import InferenceSettings
 
 
 def test_names_are_separated_by_commas() -> None:
-    assert DoorSettings(allowed_hosts=" api, inference ,10.0.0.1,::1,").host_names == {
+    assert HostSettings(allowed_hosts=" api, inference ,10.0.0.1,::1,").host_names == {
         "api",
         "inference",
         "10.0.0.1",
         "::1",
     }
-    assert DoorSettings().host_names == frozenset()
+    assert HostSettings().host_names == frozenset()
 
 
 @pytest.mark.parametrize("value", ["*", "http://api", "api:8000", "api/v1", "a b", "*.example.org", "api;other"])
 def test_whatever_is_not_a_name_is_refused_at_the_start(value: str) -> None:
     with pytest.raises(ValidationError, match="is not a host's name"):
-        DoorSettings(allowed_hosts=value)
+        HostSettings(allowed_hosts=value)
 
 
 @pytest.mark.parametrize(

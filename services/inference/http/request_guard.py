@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.common.doors import Doors
+from services.contracts.origin_guard import OriginGuard
 from services.contracts.rest import FieldError
 from services.inference.http.problems import ProblemError, respond
 
@@ -14,12 +14,12 @@ _PROTECTION = [(b"x-content-type-options", b"nosniff"), (b"cross-origin-resource
 """No page elsewhere may load an answer into itself, as an image or a script either."""
 
 
-class FrontDoor:
+class RequestGuard:
     """ASGI middleware. Refuses foreign hosts and pages (421, 403) and bodies that are not plain JSON (415)."""
 
-    def __init__(self, app: ASGIApp, doors: Doors) -> None:
+    def __init__(self, app: ASGIApp, guard: OriginGuard) -> None:
         self._app = app
-        self._doors = doors
+        self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request in, or say why not."""
@@ -51,7 +51,7 @@ class FrontDoor:
         reached = scope["server"][0] if scope.get("server") else ""
         # Other pages may have links to /docs and /metrics, but none to anybody's data: showing a list counts.
         may_be_linked = scope["method"] in {"GET", "HEAD"} and not scope["path"].startswith(_DATA)
-        refusal = self._doors.refusal(scope["headers"], reached, may_be_linked=may_be_linked)
+        refusal = self._guard.refusal(scope["headers"], reached, may_be_linked=may_be_linked)
         if refusal is not None:
             return _named(refusal.status, refusal.header, refusal.reason)
         return None if scope["method"] in {"GET", "HEAD"} else body_refusal(scope)

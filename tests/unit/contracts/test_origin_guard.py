@@ -4,16 +4,16 @@ from http import HTTPStatus
 
 import pytest
 
-from services.common.doors import Doors, Refusal
+from services.contracts.origin_guard import OriginGuard, Refusal
 
-DOORS = Doors(["inference", "Api.Example.org"])
+GUARD = OriginGuard(["inference", "Api.Example.org"])
 HERE = "10.1.2.3"
 
 
 def ask(*headers: tuple[str, str], may_be_linked: bool = False) -> Refusal | None:
     encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers]
-    first = DOORS.refusal(encoded, HERE, may_be_linked=may_be_linked)
-    assert DOORS.refusal(encoded, HERE, may_be_linked=may_be_linked) == first, "what it remembers changes nothing"
+    first = GUARD.refusal(encoded, HERE, may_be_linked=may_be_linked)
+    assert GUARD.refusal(encoded, HERE, may_be_linked=may_be_linked) == first, "what it remembers changes nothing"
     return first
 
 
@@ -32,6 +32,12 @@ def ask(*headers: tuple[str, str], may_be_linked: bool = False) -> Refusal | Non
 )
 def test_a_request_to_one_of_our_names_is_let_in(host: str) -> None:
     assert ask(("host", host)) is None
+
+
+def test_an_address_is_ours_in_whichever_way_the_socket_writes_it() -> None:
+    request = [(b"host", HERE.encode())]
+    assert OriginGuard([]).refusal(request, f"::ffff:{HERE}") is None
+    assert OriginGuard([]).refusal(request, "::ffff:10.9.9.9") is not None
 
 
 @pytest.mark.parametrize(
