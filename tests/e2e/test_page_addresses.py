@@ -19,7 +19,7 @@ from tests.support.ports import free_port
 from tests.support.processes import ServiceProcess
 from tests.unit.ui.fake_api import FakeState, serving
 
-PATIENCE_MS = 15_000
+PATIENCE_MS = 30_000
 DESKTOP = (1280, 900)
 TELEPHONE = (390, 844)
 
