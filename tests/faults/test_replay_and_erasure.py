@@ -7,17 +7,28 @@ from unittest.mock import patch
 
 import pytest
 
-from services.common.erasure import erase, purge
+from services.common.erasure import ERASED, erase, purge
+from services.contracts import metrics
 from services.contracts.events import Action, Event
 from services.contracts.ids import UserId
 from services.contracts.rest import ADMIN_KEY_HEADER
-from services.contracts.tables import AUDIT_LEDGER, EVENTS, EVENTS_QUARANTINE, IMPRESSIONS, IMPRESSIONS_VIEW, SIGNALS
+from services.contracts.tables import (
+    ABSENT_OFFSETS,
+    AUDIT_LEDGER,
+    EVENTS,
+    EVENTS_QUARANTINE,
+    IMPRESSIONS,
+    IMPRESSIONS_VIEW,
+    SIGNALS,
+)
 from tests.faults.changed_consumer import NEW_SOURCE, Change
 from tests.faults.oracle import key_of
 from tests.faults.proxy import Act, ClickHouseProxy
+from tests.faults.scrape import metric
 from tests.faults.world import PARTITIONS, World
 from tests.support.bundles import make_bundle
 from tests.support.inference import ADMIN_KEY, Replica, crown, prepare_catalogue
+from tests.support.ports import free_port
 from tests.support.processes import ServiceProcess, wait_until
 
 BLOCK = 100
@@ -168,16 +179,19 @@ def test_18_erased_and_replayed(world: World, replica: Replica, report: Callable
     forget({later_victim})
     for topic in (world.topic, world.impressions_topic):
         world.rewind(topic_name=topic)
-    world.consumer(consumer_block_rows=61)
+    port = free_port()
+    world.consumer(consumer_block_rows=61, consumer_metrics_port=port)
     drained(world)
     report(events=world.oracle.acknowledged, erased=len(everyone), redeliveries=world.redelivered())
+    assert metric(port, metrics.INGEST_ERASED.name) == erased_offsets(world), "stored first, and then purged"
     assert rows_of(world, everyone) == NOTHING, "a replay has brought somebody back"
     world.assert_equal()
     assert world.missing(world.impressions_topic) == 0
     with world.client() as client:
         rows = client.query(f"SELECT user_id, count() FROM {IMPRESSIONS_VIEW} GROUP BY user_id").result_rows
-    shown = {int(row[0]): int(row[1]) for row in rows}
-    assert shown == {viewer: LISTS_EACH for viewer in VIEWERS if viewer not in everyone}
+    assert {int(user): lists for user, lists in rows} == {
+        viewer: LISTS_EACH for viewer in VIEWERS if viewer not in everyone
+    }
 
 
 def test_18_a_row_that_comes_in_the_middle_of_a_purge(world: World, report: Callable[..., None]) -> None:
@@ -211,6 +225,13 @@ def test_18_a_row_that_comes_in_the_middle_of_a_purge(world: World, report: Call
     report(events=world.oracle.acknowledged, erased=1)
     assert rows_of(world, {1}) == NOTHING
     world.assert_equal()
+
+
+def erased_offsets(world: World) -> int:
+    """How many offsets are noted as an erased viewer's."""
+    with world.client() as client:
+        sql = f"SELECT uniqExact(epoch, partition, offset) FROM {ABSENT_OFFSETS} WHERE reason = '{ERASED}'"
+        return int(client.command(sql))  # type: ignore[arg-type]
 
 
 def drained(world: World) -> None:
