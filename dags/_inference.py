@@ -1,4 +1,4 @@
-"""The step that talks to the inference service: does every replica serve what was promoted?"""
+"""The verify step: does every inference replica serve the promoted model?"""
 
 import json
 import logging
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 def verify_replicas(version: str | None) -> None:
     """Return once every replica serves ``version``, each asked every second, for at most three minutes.
 
-    One that does not answer, or answers nonsense, keeps none of the others from being asked.
+    A replica that does not answer, or answers nonsense, does not delay the others.
 
     Raises:
         AirflowException: a replica serves another version, or does not answer, when the time is over.
@@ -32,7 +32,7 @@ def verify_replicas(version: str | None) -> None:
         raise AirflowFailException("the promote step named no version")
     deadline = time.monotonic() + VERIFY_SECONDS
     served = dict.fromkeys(_replicas(), "no answer yet")
-    # Daemons: one that hangs in an answer that never ends is left behind.
+    # Daemon threads: one that hangs in an endless answer is abandoned.
     watchers = [
         threading.Thread(target=_watch, args=(url, version, deadline, served), daemon=True) for url in tuple(served)
     ]
@@ -68,11 +68,11 @@ def _each_address(url: str) -> list[str]:
 
 
 def _watch(url: str, version: str, deadline: float, served: dict[str, str]) -> None:
-    """Ask until the replica serves the version or the time is over; what it said last is in ``served``."""
+    """Poll until the replica serves the version or the time is over; ``served`` has its last answer."""
     while time.monotonic() < deadline:
         try:
             served[url] = _version(url)
-        except Exception as error:  # whatever a replica does is its answer
+        except Exception as error:  # any failure is the replica's answer
             served[url] = f"no answer ({str(error)[:500] or type(error).__name__})"
         if served[url] == version:
             return

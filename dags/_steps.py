@@ -1,4 +1,4 @@
-"""One operator: run one step of the importer's or the trainer's command line. Argv in, exit status out."""
+"""The operator that runs one step of the importer's or the trainer's command line."""
 
 import hashlib
 import json
@@ -23,21 +23,21 @@ TRAINER_COMMAND = "TRAINER_COMMAND"
 EXIT_USAGE = 2
 """Arguments or settings are wrong: the same argv cannot succeed later."""
 EXIT_GATE_REFUSED = 3
-"""The gate has looked at the model and refused it: a verdict, not an accident."""
+"""The gate refused the model: a verdict, not a failure."""
 EXIT_NOT_ENOUGH_DATA = 4
 """There is too little to train on yet."""
 EXIT_FILES_REFUSED = 5
 """Files of ratings had bad lines; everything else was imported."""
 FINAL = {
     EXIT_USAGE: "its arguments or settings are wrong",
-    EXIT_GATE_REFUSED: "the gate refused the model, and the old one goes on serving",
+    EXIT_GATE_REFUSED: "the gate refused the model; the old one is still served",
     EXIT_NOT_ENOUGH_DATA: "there is not enough data to train on",
     EXIT_FILES_REFUSED: "files were refused, the reports are beside them in failed/; all others are imported",
 }
-"""Exit statuses (`services.common.step_command.ExitStatus`) after which trying again changes nothing."""
+"""Exit statuses (`services.common.step_command.ExitStatus`) that a retry would not change."""
 GRACE_SECONDS = 15
 MAX_LINE_BYTES = 1_000_000
-"""What of a line of output is read; the rest of it is passed over."""
+"""The maximum length of a line of output; the rest is skipped."""
 MAX_LOGGED = 10_000
 """Characters of a line that go to the log."""
 NOTE_SECONDS = 60
@@ -62,7 +62,7 @@ def filesystem_safe(run_id: str) -> str:
 class StepOperator(BaseOperator):
     """Run ``$<program> <step> --run-id <of the DAG run>`` in the project's folder.
 
-    A step that stands for itself, ``of_run=False``, gets no run id.
+    A step outside a run, ``of_run=False``, gets no run id.
 
     The process inherits the environment and the task's standard error, and is ended with the task.
     Its standard output is logged line by line, whatever bytes and however long; the last line that is
@@ -97,7 +97,7 @@ class StepOperator(BaseOperator):
         started_at = datetime.now(timezone.utc)
         try:
             status, version = self._run(argv)
-        except BaseException:  # the task's time is over, or somebody has ended it
+        except BaseException:  # the task timed out or was ended
             self._note(of_run, 128 + signal.SIGTERM, started_at)
             raise
         if status < 0:
@@ -123,16 +123,16 @@ class StepOperator(BaseOperator):
         return process.returncode, version
 
     def _note(self, of_run: Sequence[str], status: int, started_at: datetime) -> None:
-        """Write down how a step ended that cannot say so itself, as a shell would count it; failing changes nothing."""
+        """Record the exit status of a step that was killed, as a shell would; errors are only logged."""
         note = [*_command(self.program), "note-ended", self.step, *of_run]
         note += ["--status", str(status), "--started-at", started_at.isoformat()]
         try:
             subprocess.run(note, cwd=PROJECT, timeout=NOTE_SECONDS, check=True)
         except (OSError, subprocess.SubprocessError) as error:
-            self.log.warning("could not write down how %s ended: %s", self.step, error)
+            self.log.warning("could not record how %s ended: %s", self.step, error)
 
     def on_kill(self) -> None:
-        """End the step and all it started: asked first, killed after `GRACE_SECONDS`."""
+        """End the step and its children: SIGTERM first, SIGKILL after `GRACE_SECONDS`."""
         if self._process is None or self._process.poll() is not None:
             return
         with suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Retrain every night, and let the service take the model up when it is at least as good.
+"""Retrain every night; the service loads the model if the gate accepts it.
 
 | task | what it does | when it fails |
 |---|---|---|
@@ -68,7 +68,7 @@ with DAG(
         program=IMPORTER_COMMAND,
         step="forget-files",
         of_run=False,
-        # Whoever was erased before this night is forgotten in it, whatever else goes wrong.
+        # Erasures requested before this run are completed in it, whatever else fails.
         trigger_rule=TriggerRule.ALL_DONE,
         execution_timeout=timedelta(hours=1),
         doc_md="Erased viewers: landed files are rewritten without their lines.",

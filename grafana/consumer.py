@@ -56,7 +56,7 @@ def lag_now() -> stat.Panel:
 def written_now() -> stat.Panel:
     return number(
         "Rows written in the time shown",
-        "Rows that ClickHouse acknowledged; a redelivered record counts again, though it is stored once.",
+        "Rows acknowledged by ClickHouse; a redelivered record counts again, though it is stored once.",
         units.Short,
         now(f"sum (increase({m.INGEST_ROWS_WRITTEN.name}{{{MINE}}}[$__range]))"),
     )
@@ -84,7 +84,7 @@ def consumed() -> timeseries.Panel:
 def written() -> timeseries.Panel:
     panel = chart(
         "How many rows are written to ClickHouse?",
-        "Rows that ClickHouse acknowledged, by topic. Lower than what is read: they are set aside, or writing is slow.",
+        "Rows acknowledged by ClickHouse, by topic. Lower than what is read: they are set aside, or writing is slow.",
         units.RowsPerSecond,
         over_time(rate_of(m.INGEST_ROWS_WRITTEN, by="topic", where=MINE), "{{topic}}"),
     )

@@ -242,7 +242,7 @@ def probe_rounds() -> timeseries.Panel:
 def dropped() -> timeseries.Panel:
     return chart(
         "What is lost of impressions and live history?",
-        "Impressions that could not be queued (the list was served all the same), and records of the topic that could "
+        "Impressions dropped because the queue was full (the list was served all the same), and records of the topic that could "
         "not be folded in. Both per second.",
         units.EventsPerSecond,
         over_time(rate_of(m.IMPRESSIONS_DROPPED), "impressions dropped"),

@@ -38,7 +38,7 @@ def dashboard() -> Dashboard:
 
 def missing_offsets() -> stat.Panel:
     return number(
-        "Committed offsets that are not stored",
+        "Committed offsets that ClickHouse does not hold",
         "Found by the audit, over all partitions. Above 0 is a loss: IngestOffsetGap in the runbook.",
         units.Short,
         now(f"sum ({worst_of(m.INGEST_AUDIT_MISSING)})"),

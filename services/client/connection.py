@@ -30,7 +30,7 @@ _ID = re.compile(r"\{\w+_id\}")
 
 @dataclass(frozen=True)
 class Call:
-    """A call that has ended, however it did."""
+    """A finished call, successful or not."""
 
     method: str
     route: str
@@ -46,11 +46,11 @@ class Connection:
 
     Args:
         base_url: of the API.
-        agent: who calls, for the header `User-Agent`.
-        timeout_seconds: how long to wait for an answer; for a connection at most `CONNECT_SECONDS` of it.
-        keep_alive: False makes a connection for each call, as different viewers have, so that a balancer before
-            several replicas chooses anew each time.
-        on_call: is told of every call, each of which then begins a sampled trace; without it nobody would follow one.
+        agent: the caller's name, sent as the header `User-Agent`.
+        timeout_seconds: how long to wait for an answer; at most `CONNECT_SECONDS` of it for the connection.
+        keep_alive: False opens a connection for each call, as separate viewers would, so that a load balancer
+            picks a replica for each.
+        on_call: called after every call; each call then starts a sampled trace. Without it no traces are started.
     """
 
     def __init__(
@@ -76,19 +76,19 @@ class Connection:
 
         Args:
             kind: the answer's model.
-            route: the path; a part like ``{user_id}`` stands for `id_`.
+            route: the path template; `id_` replaces a part like ``{user_id}``.
             id_: the viewer's or the film's.
-            query: what is None is left to the service.
+            query: parameters; those that are None are not sent, so the service uses its defaults.
 
         Raises:
             ServiceDownError: 5xx, or (UnreachableError) no answer.
             RefusedError: 4xx.
-            UnexpectedAnswerError: an answer that is no `kind`.
+            UnexpectedAnswerError: the answer is not a valid `kind`.
         """
         return self._call(kind, "GET", route, id_, query={name: v for name, v in query.items() if v is not None})
 
     def post(self, kind: type[Answer], route: str, body: BaseModel) -> Answer:
-        """Send `body`, without what is None in it. Blocks and raises as `get`."""
+        """Send `body` without the fields that are None. Blocks and raises as `get`."""
         return self._call(kind, "POST", route, body=body.model_dump_json(exclude_none=True))
 
     def _call(
@@ -134,7 +134,7 @@ class Connection:
             try:
                 return kind.model_validate_json(answer.content)
             except ValidationError as error:
-                saw = f"{asked}: {answer.text[:SHOWN_AT_MOST]!r} is no {kind.__name__}"
+                saw = f"{asked}: {answer.text[:SHOWN_AT_MOST]!r} is not a valid {kind.__name__}"
                 raise UnexpectedAnswerError(f"{route} did not answer as expected.", saw) from error
         saw = f"{asked}: {answer.status_code} {answer.text[:SHOWN_AT_MOST]}"
         if answer.is_server_error:

@@ -11,15 +11,15 @@ class Outcome(StrEnum):
 
     OK = "ok"
     REFUSED = "refused"
-    """4xx: the caller asked for something that cannot be."""
+    """4xx: the request is wrong."""
     UNAVAILABLE = "unavailable"
     """5xx, or no answer in time."""
     UNEXPECTED = "unexpected"
-    """An answer that the contract does not know."""
+    """The answer does not match the contract."""
 
 
 class ApiError(Exception):
-    """A call failed; `reason` is for logs: which call, at which address, and what came of it."""
+    """A call failed; `reason` is for logs: which call, to which address, and how it failed."""
 
     outcome: ClassVar[Outcome]
 
@@ -29,13 +29,13 @@ class ApiError(Exception):
 
 
 class ServiceDownError(ApiError):
-    """The service asks to come back later (5xx): trying again helps."""
+    """The service is unavailable (5xx): trying again may help."""
 
     outcome = Outcome.UNAVAILABLE
 
 
 class UnreachableError(ServiceDownError):
-    """No answer: nobody listens, or nobody answered in time."""
+    """No answer: the connection failed or timed out."""
 
 
 class RefusedError(ApiError):
@@ -50,6 +50,6 @@ class RefusedError(ApiError):
 
 
 class UnexpectedAnswerError(ApiError):
-    """Something answered, but not as this version of the API does."""
+    """Something answered, but not with what this version of the API returns."""
 
     outcome = Outcome.UNEXPECTED

@@ -1,4 +1,4 @@
-"""``/v1/events``: what viewers say."""
+"""``/v1/events``: viewers' feedback."""
 
 import time
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ PAUSE_SECONDS = 0.2
 
 
 class Events:
-    """Each method returns once the broker has what was sent: the next list reflects it. Raises as `Connection.get`."""
+    """Each method returns once the broker has acknowledged the events, and raises as `Connection.get`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def send(self, event: EventIn, *, attempts: int = 1) -> None:
-        """Send one event, up to so many times while the service is away for a moment.
+        """Send one event, in up to ``attempts`` tries while the service is briefly unavailable.
 
         Raises:
-            ValueError: an event that may be sent twice lacks its id, by which it counts once however often it
-                arrives, or its time, without which a late copy overtakes what the viewer did next.
+            ValueError: ``attempts`` is more than 1 and the event has no id, by which copies count once, or no time,
+                without which a late copy would override what the viewer did next.
         """
         if attempts > 1 and (event.event_id is None or event.event_time is None):
             raise ValueError("an event that may be sent twice needs its id and its time")
@@ -32,7 +32,7 @@ class Events:
             try:
                 self._connection.post(EventsAccepted, _ROUTE, event)
             except ServiceDownError:
-                # A viewer waits for this: a slow failure is not repeated.
+                # A viewer is waiting: after a slow failure there is no time for another try.
                 if attempt == attempts or time.monotonic() - started > self._connection.timeout_seconds / 2:
                     raise
                 time.sleep(PAUSE_SECONDS * attempt)

@@ -16,11 +16,11 @@ class Items:
         return self._connection.get(Item, "/v1/items/{item_id}", item)
 
     def popular(self, k: int, genre: str | None = None) -> ItemList:
-        """Return what most viewers like, the most liked first."""
+        """Return the films that most viewers like, most liked first."""
         return self._connection.get(ItemList, "/v1/items/popular", k=k, genre=genre)
 
     def similar(self, item: ItemId, k: int) -> ItemList:
-        """Return the films nearest to ``item``, nearest first, itself left out."""
+        """Return the films most similar to ``item``, most similar first, without ``item`` itself."""
         return self._connection.get(ItemList, "/v1/items/{item_id}/similar", item, k=k)
 
     def search(self, query: str, k: int) -> list[Item]:

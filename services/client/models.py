@@ -11,5 +11,5 @@ class Models:
         self._connection = connection
 
     def current(self) -> ModelInfo:
-        """Return what the replica that answers serves now."""
+        """Return the model that the answering replica serves now."""
         return self._connection.get(ModelInfo, "/v1/models/current")

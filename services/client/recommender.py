@@ -10,7 +10,7 @@ from services.client.users import Users
 
 
 class RecommenderClient:
-    """The REST API at ``base_url``; `Connection` explains the other arguments, and what every method may raise."""
+    """The REST API at ``base_url``; `Connection` describes the other arguments and the errors of every method."""
 
     def __init__(
         self,

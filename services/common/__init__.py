@@ -1,1 +1,1 @@
-"""Edges that two or more services need."""
+"""Clients of the stores, and what else two or more services share."""

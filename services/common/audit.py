@@ -1,8 +1,8 @@
-"""Does ClickHouse hold every offset that was committed? The consumer asks all the time, training before it reads.
+"""Does ClickHouse hold every committed offset? The consumer checks continuously, training before it reads.
 
 The law: per incarnation of a topic and per partition, the distinct offsets of [first, committed) that are in one of
-the tables below are ``committed - first`` many. Offsets that Kafka gave to no record (transactions' markers, what was
-aborted, compaction) count as stored: the consumer enters them as absent once its own position has passed them.
+the tables below are ``committed - first`` many. Offsets without a record (transaction markers, aborted transactions,
+compaction) count as stored: the consumer records them as absent once its own position has passed them.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from services.contracts.tables import (
 )
 
 ACCOUNTED_FOR = (EVENTS, IMPRESSIONS, EVENTS_QUARANTINE, ABSENT_OFFSETS)
-"""An epoch belongs to one topic, so asking all of them is right for every topic."""
+"""An epoch belongs to one topic, so all of these can be queried for any topic."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def audit(client: Client, epoch: int, committed: Mapping[int, int], first: Mappi
 
 
 def first_offsets(client: Client, topic: TopicIdentity) -> dict[int, int]:
-    """Return per partition the offset where reading this incarnation began; never read ones are left out."""
+    """Return per partition the offset at which reading this incarnation began, without partitions never read."""
     rows = client.query(
         f"SELECT partition, first_offset FROM {TOPIC_EPOCHS} FINAL WHERE epoch = {topic.epoch}"  # noqa: S608
     ).result_rows

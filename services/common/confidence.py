@@ -50,13 +50,13 @@ def is_positive(
     watched: NDArray[np.uint8],
     parameters: ConfidenceParameters,
 ) -> NDArray[np.bool_]:
-    """Return whether each row says "liked"; the arguments are those of `weights`.
+    """Return for each row whether it counts as liked; the arguments are those of `weights`.
 
-    This is what "positive" means everywhere: in training, in popularity, in the evaluation, for a viewer's strategy and
-    in the metrics. `services.common.positive_sql` says the same in ClickHouse's words.
+    This is the one definition of "positive": for training, popularity, evaluation, a viewer's strategy and the
+    metrics. `services.common.positive_sql` is the same in SQL.
 
-    >>> is_positive(np.array([1, -1, 0, 0], np.int8), np.array([1, 5, 4, 3.5], np.float32), np.zeros(4, np.uint8),
-    ...             ConfidenceParameters()).tolist()
-    [True, False, True, False]
+        >>> is_positive(np.array([1, -1, 0, 0], np.int8), np.array([1, 5, 4, 3.5], np.float32), np.zeros(4, np.uint8),
+        ...             ConfidenceParameters()).tolist()
+        [True, False, True, False]
     """
     return weights(opinion, rating, watched, parameters) > 0

@@ -1,4 +1,4 @@
-"""Who was erased, as PostgreSQL lists it: what replicas and the trainer go by, and what is still pending.
+"""The erased viewers, as PostgreSQL lists them for the replicas and the trainer, and which erasures are pending.
 
 A viewer who is listed is refused and hidden at once. The erasure is pending until the trainer has noted that no bundle
 or run folder holds anything of them, and the importer that no landed file does. Functions take a connection that is not
@@ -21,7 +21,7 @@ _IS_PENDING = sql.SQL("(forgotten_at IS NULL OR files_forgotten_at IS NULL)")
 
 
 class Where(Enum):
-    """What holds something of an erased viewer; the value is the column that says since when it no longer does."""
+    """Where data of an erased viewer may be left; the value is the column with the time of its deletion."""
 
     MODELS = sql.Identifier("forgotten_at")
     """Bundles, run folders and ClickHouse: the trainer's `forget`."""
@@ -40,11 +40,11 @@ class Erasure:
 
 @dataclass(frozen=True)
 class Pending:
-    """Erasures that the night has not completed."""
+    """Erasures that the nightly run has not completed."""
 
     viewers: int
     since: datetime | None
-    """When the oldest of them was asked for."""
+    """When the oldest of them was requested."""
 
 
 def note(connection: Connection[Any], user_id: UserId) -> datetime:
@@ -63,7 +63,7 @@ def note(connection: Connection[Any], user_id: UserId) -> datetime:
 
 
 def erasure_of(connection: Connection[Any], user_id: UserId) -> Erasure | None:
-    """Return the viewer's erasure, None if nobody asked for it."""
+    """Return the viewer's erasure, None if it was never requested."""
     query = sql.SQL(
         "SELECT erased_at, CASE WHEN NOT {} THEN greatest(forgotten_at, files_forgotten_at) END FROM {}"
         " WHERE user_id = %s"
@@ -91,7 +91,7 @@ def pending(connection: Connection[Any]) -> Pending:
 
 
 def settle(connection: Connection[Any], where: Where, forgotten: Collection[UserId], left: Collection[UserId]) -> None:
-    """Note of whom nothing is left there any more, and of whom something is, be it found again."""
+    """Record whose data is gone there, and whose data was found (again)."""
     done = sql.SQL("UPDATE {} SET {column} = now() WHERE user_id = ANY(%s) AND {column} IS NULL")
     again = sql.SQL("UPDATE {} SET {column} = NULL WHERE user_id = ANY(%s) AND {column} IS NOT NULL")
     with connection.transaction():

@@ -1,9 +1,9 @@
 """Forgetting a viewer in ClickHouse: hidden at once, deleted from the disk, and never back.
 
-The order matters: first the viewer is listed as erased, so that views hide and consumers skip whatever still comes;
-then the offsets are noted, so that the audit goes on adding up; then the rows are deleted. A crash in between leaves
-work for the next `purge`, which the consumer also runs by itself: an event that was under way when the viewer was
-erased is deleted by it. An id stays erased for ever.
+The order matters: first the viewer is listed as erased, so that views hide and consumers skip whatever still arrives;
+then the offsets are recorded as absent, so that the audit still adds up; then the rows are deleted. After a crash in
+between the next `purge` completes the work. The consumer runs it regularly, which also deletes events that were in
+flight during the erasure. An id stays erased for good.
 """
 
 from clickhouse_connect.driver.client import Client
@@ -43,7 +43,7 @@ def is_erased(client: Client, user_id: UserId) -> bool:
 
 
 def purge(client: Client) -> int:
-    """Delete what there is of erased viewers; return how many rows that were. Cheap when there are none."""
+    """Delete all rows of erased viewers; return how many. Cheap when there are none."""
     deleted = 0
     for table in (*_OF_KAFKA, SIGNALS):
         found = int(client.query(f"SELECT count() FROM {table} WHERE {_OF_THE_ERASED}").result_rows[0][0])  # noqa: S608
@@ -56,9 +56,10 @@ def purge(client: Client) -> int:
                 f"SELECT epoch, partition, offset, '{ERASED}' FROM {table} "
                 f"WHERE {_OF_THE_ERASED} AND epoch != {FILES_EPOCH}"
             )
-            # Only what is noted: a row that came in since waits for the next purge, or the audit would miss it.
+            # Only recorded offsets: a row that arrived since waits for the next purge, or the audit would
+            # report it missing.
             doomed += f" AND (epoch = {FILES_EPOCH} OR (epoch, partition, offset) IN ({_NOTED}))"
-        # A lightweight DELETE would leave the rows on disk until some merge; forgetting should not wait for that.
+        # A lightweight DELETE would leave the rows on disk until some later merge.
         client.command(f"ALTER TABLE {table} DELETE WHERE {doomed} SETTINGS mutations_sync = 1")
         deleted += found
     return deleted

@@ -29,7 +29,7 @@ DAY_MS = 24 * 3600 * 1000
 
 @dataclass(frozen=True)
 class TopicSpec:
-    """How a topic is made when it is not there."""
+    """How to create a topic that does not exist."""
 
     name: str
     partitions: int
@@ -86,7 +86,8 @@ def ensure_topics(client: AdminClient, specs: list[TopicSpec], *, timeout_second
             spec.name,
             num_partitions=spec.partitions,
             replication_factor=spec.replication,
-            # The broker's clock stamps the records: retention and our partitions by month depend on no client's.
+            # The broker's clock stamps the records: retention and our monthly partitions must not depend
+            # on clients' clocks.
             config={"retention.ms": str(spec.retention_ms), "message.timestamp.type": "LogAppendTime"},
         )
         for spec in specs
@@ -112,7 +113,7 @@ def describe_topic(client: AdminClient, name: str, *, timeout_seconds: float = 1
     Raises:
         KafkaException: there is no such topic, or the broker does not answer.
     """
-    cluster = client.list_topics(timeout=timeout_seconds)  # of all: asking for one by name might create it
+    cluster = client.list_topics(timeout=timeout_seconds)  # of all topics: asking for one by name might create it
     if str(cluster.cluster_id).startswith(IN_MEMORY_CLUSTER) and name in cluster.topics:
         return _in_memory_identity(cluster, name)
     future = client.describe_topics(TopicCollection([name]), request_timeout=timeout_seconds)[name]
@@ -139,9 +140,8 @@ def end_offsets(
 ) -> dict[int, int]:
     """Return per partition the offset up to which records can be read now; markers of transactions count.
 
-    That is where the next record goes, or where a transaction begins that is still open: what is behind that is no
-    record yet, and never will be if the transaction is aborted. With ``partial`` partitions that nobody answers for
-    are left out.
+    This is the last stable offset: the end of the log, or the beginning of the oldest open transaction. With
+    ``partial``, partitions for which no broker answers are left out.
 
     Raises:
         KafkaException: the broker does not answer; with ``partial`` for none of the partitions.
@@ -174,7 +174,7 @@ def _offsets(
         except KafkaException as error:
             problems.append(error)
             if partial:
-                _log.warning("%s/%d has no offsets to tell: %s", topic.name, tp.partition, error)
+                _log.warning("no offsets for %s/%d: %s", topic.name, tp.partition, error)
     if problems and not (partial and found):
         raise problems[0]
     return found
@@ -185,29 +185,28 @@ _COORDINATOR_NOT_READY = {
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
 }
-"""What a broker says for a moment after its start."""
+"""Errors of a broker that has just started."""
 
 
 @dataclass(frozen=True)
 class Committed:
-    """A group's committed offset, and the id of the topic that it was committed for ('' when nobody noted it)."""
+    """A group's committed offset, and the id of the topic that it was committed for ('' if not recorded)."""
 
     offset: int
     topic_id: str
 
     def is_for(self, topic: TopicIdentity) -> bool:
-        """Whether it belongs to this incarnation; an operator's own commit carries no id and is believed."""
+        """Whether it belongs to this incarnation; a commit without an id, made by an operator, is trusted."""
         return self.topic_id in {topic.topic_id, ""}
 
 
 def committed_offsets(
     client: AdminClient, group: str, topic: TopicIdentity, *, timeout_seconds: float = 15
 ) -> dict[int, Committed]:
-    """Return per partition what the group has committed; partitions without a commit are left out.
+    """Return the group's committed offset per partition; partitions without a commit are left out.
 
-    The answer comes through a consumer that never joins, to the brokers that ``client`` names: librdkafka's admin
-    client ends the process with a segmentation fault when the broker says that it is not the group's coordinator
-    (librdkafka issue 5040), which a broker does while it starts.
+    Asks through a consumer that never joins the group, because librdkafka's admin client crashes with a segmentation
+    fault when a broker answers that it is not the group's coordinator (librdkafka issue 5040), as starting brokers do.
 
     Raises:
         KafkaException: the group's coordinator does not answer, or is not ready in time.

@@ -1,4 +1,4 @@
-"""Models come in kinds, each one module of a package: a kind that is added there is known, and nothing else changes."""
+"""Kinds of model are plugins: each is a module of a package, found by its name. Adding one changes nothing else."""
 
 import importlib
 import pkgutil
@@ -6,7 +6,7 @@ from types import ModuleType
 
 
 class UnknownKindError(Exception):
-    """This release does not have the kind of model; the message names those that it has."""
+    """This release does not have this kind of model; the message names those that it has."""
 
 
 def known_kinds(package: ModuleType) -> list[str]:
@@ -22,5 +22,5 @@ def kind_module(package: ModuleType, kind: str) -> ModuleType:
     """
     known = known_kinds(package)
     if kind not in known:
-        raise UnknownKindError(f"the kind {kind!r} of model is unknown to this release, which knows {', '.join(known)}")
+        raise UnknownKindError(f"unknown kind of model {kind!r}; this release has {', '.join(known)}")
     return importlib.import_module(f"{package.__name__}.{kind}")

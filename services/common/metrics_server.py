@@ -1,7 +1,7 @@
-"""The HTTP server of processes that have no other: ``/metrics`` for Prometheus, ``/health`` for who restarts them.
+"""The HTTP server of processes without an API: ``/metrics`` for Prometheus, ``/health`` for supervisors.
 
-Every connection is bounded: a few at a time, one small request each, a few seconds. When all are taken the one that has
-kept us waiting longest for its request makes room, so that a scrape gets through however many others sit there.
+Connections are limited in number, time and size, to one request each. When all are in use, the one that has waited
+longest for its request is closed, so that a scrape always gets through.
 """
 
 import io
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Heartbeat:
-    """When a process's loop last came round; the health check's only evidence."""
+    """When a process's main loop last completed a round; the health check reads it."""
 
     at_most_seconds: float = 60
     beat_at: float = field(default_factory=time.monotonic)
@@ -40,7 +40,7 @@ class Heartbeat:
         self.beat_at = time.monotonic()
 
     def is_fresh(self) -> bool:
-        """Whether the loop came round within the time that it may take."""
+        """Whether the loop completed a round within the time allowed."""
         return time.monotonic() - self.beat_at < self.at_most_seconds
 
 
@@ -55,7 +55,7 @@ class _Server(ThreadingMixIn, WSGIServer):
         """Connections whose request is not complete, oldest first."""
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Give the connection a thread, if there is one or one can be freed."""
+        """Handle the connection in a thread, if one is free or can be freed."""
         if not self._room.acquire(blocking=False):
             self._hang_up_on_the_oldest()
             if not self._room.acquire(timeout=_ROOM_SECONDS):
@@ -77,24 +77,24 @@ class _Server(ThreadingMixIn, WSGIServer):
             try:
                 connection.shutdown(socket.SHUT_RDWR)
             except OSError:
-                continue  # it has gone by itself
+                continue  # already closed
             return
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say in one line what failed: nearly always somebody who hung up."""
+        """Log in one line what failed: nearly always a client that hung up."""
         log.debug("a request for metrics failed", exc_info=True)
 
 
 class _Handler(WSGIRequestHandler):
     server: _Server
-    default_request_version = "HTTP/1.0"  # not 0.9, whose answers have no status
+    default_request_version = "HTTP/1.0"  # not HTTP/0.9, whose answers have no status
 
     def handle(self) -> None:
         """Answer the one request of a connection, once it is complete."""
         try:
             request = self._request()
         except OSError:
-            return  # hung up, by either side
+            return  # closed by either side
         finally:
             self.server.reading.pop(self.request, None)
         self.request.settimeout(ANSWER_SECONDS)
@@ -128,7 +128,7 @@ class _Handler(WSGIRequestHandler):
         return received
 
     def get_environ(self) -> dict[str, Any]:
-        """Return the request as WSGI sees it, and what the origin guard looks at."""
+        """Return the WSGI environment, with what the origin guard needs."""
         environ = super().get_environ()
         environ["movierecs.headers"] = [
             (name.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace"))
@@ -138,7 +138,7 @@ class _Handler(WSGIRequestHandler):
         return environ
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Requests for metrics are not worth a log line."""
+        """Do not log requests for metrics."""
 
 
 def serve(
@@ -151,7 +151,7 @@ def serve(
         heartbeat: whether the process is healthy.
         host: the address to listen on.
         port: 0 for any that is free.
-        allowed_hosts: names by which it may be asked, besides loopback's and its address.
+        allowed_hosts: names accepted in the header `Host`, besides loopback's and the server's address.
 
     Raises:
         OSError: the port is taken, or the host is not ours.
@@ -173,10 +173,12 @@ def serve(
         if path == "/metrics":
             return prometheus(environ | {"REQUEST_METHOD": "GET"}, start_response)  # type: ignore[no-any-return]
         if path != "/health":
-            return say("404 Not Found", "there are /metrics and /health\n")
+            return say("404 Not Found", "use /metrics or /health\n")
         if heartbeat.is_fresh():
             return say("200 OK", "ok\n")
-        return say("503 Service Unavailable", f"the loop has not come round for {heartbeat.at_most_seconds:g} s\n")
+        return say(
+            "503 Service Unavailable", f"the main loop has not completed a round for {heartbeat.at_most_seconds:g} s\n"
+        )
 
     def without_body(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         parts = list(app(environ, start_response))

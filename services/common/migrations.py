@@ -1,8 +1,8 @@
 """Applies the numbered SQL files of ``infra/*/migrations``; safe to run again and from two processes.
 
 A file ``0003_signals.sql`` is applied once, in order of its number, and never changes afterwards: its
-checksum is recorded and compared. ``python -m services.common.migrations`` waits for both databases
-and migrates them; then it makes PostgreSQL's roles for the services, those whose passwords it is given.
+checksum is recorded and compared. ``python -m services.common.migrations`` waits for both databases and migrates them;
+then it creates PostgreSQL's roles for those services whose passwords it is given.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ class Migration:
 
 
 class Settings(ClickHouseSettings, PostgresSettings, LogSettings):
-    """What the migration command needs, and the passwords of the roles that it is to make."""
+    """Where the databases are, and the passwords of the roles to create."""
 
     inference_postgres_password: SecretStr | None = Field(default=None)
     trainer_postgres_password: SecretStr | None = Field(default=None)
@@ -122,7 +122,7 @@ def migrate_postgres(connection: Connection, migrations: list[Migration]) -> lis
 
 
 def ensure_roles(connection: Connection, passwords: Mapping[str, str]) -> None:
-    """Make the services' roles that `passwords` names, or give them password and rights again; all of it or nothing."""
+    """Create or update the services' roles that `passwords` names, all in one transaction."""
     info = connection.info
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_ADVISORY_LOCK,))
@@ -161,7 +161,7 @@ def main() -> None:
         done = migrate_postgres(connection, read_migrations(POSTGRES_MIGRATIONS))
         log.info("PostgreSQL is migrated", extra={"applied": done})
         ensure_roles(connection, settings.role_passwords)
-        log.info("PostgreSQL has the roles", extra={"roles": sorted(settings.role_passwords)})
+        log.info("PostgreSQL's roles are set up", extra={"roles": sorted(settings.role_passwords)})
     client = clickhouse.connect_when_up(settings.clickhouse_url, None)
     done = migrate_clickhouse(client, read_migrations(CLICKHOUSE_MIGRATIONS))
     log.info("ClickHouse is migrated", extra={"applied": done})

@@ -1,4 +1,4 @@
-"""How far a consumer group is through a topic, for the consumer itself and for whoever looks from outside."""
+"""A consumer group's position in a topic: committed offsets, lag, retention."""
 
 from dataclasses import dataclass
 
@@ -9,21 +9,21 @@ from services.common.kafka import TopicIdentity, begin_offsets, committed_offset
 
 @dataclass(frozen=True)
 class Position:
-    """Of one partition: the broker has the records of ``[begin, end)``, which need not be one at every offset."""
+    """One partition: the broker has the records of ``[begin, end)``; not every offset need have one."""
 
     begin: int
     end: int
     committed: int | None
-    """What the group has committed of this incarnation of the topic; None: nothing yet."""
+    """The group's committed offset in this incarnation of the topic; None: none yet."""
 
     @property
     def stored_to(self) -> int:
-        """Everything before this offset is stored; of a partition without a commit that is nothing."""
+        """Everything before this offset is stored; without a commit, nothing is."""
         return self.begin if self.committed is None else self.committed
 
     @property
     def lag(self) -> int:
-        """How many offsets wait: as many records, but for transactions' markers and what was aborted."""
+        """The lag in offsets: as many records, except for transaction markers and aborted transactions."""
         return max(0, self.end - self.stored_to)
 
     @property

@@ -1,10 +1,10 @@
-"""What counts as liked, in ClickHouse's words; apart from NumPy's, which not every image has."""
+"""What counts as liked, as SQL. Apart from `confidence`, because not every image has NumPy."""
 
 from services.contracts.bundle import ConfidenceParameters
 
 
 def positive_sql(parameters: ConfidenceParameters) -> str:
-    """Return the condition on rows of `signals_v`, grouped by viewer and film, that says what `is_positive` does."""
+    """Return the SQL condition equal to `is_positive`, on rows of `signals_v` grouped by viewer and film."""
     p = parameters
     opinion, rating, watched = (f"maxIf(value, signal = '{signal}')" for signal in ("opinion", "rating", "watched"))
     # Each signal is there once at most: max returns it, or 0 where there is none. A rating of 0 is a withdrawn one.

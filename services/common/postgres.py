@@ -1,4 +1,4 @@
-"""PostgreSQL connections, made from a DSN, none of which waits for ever for a server that is away or frozen."""
+"""PostgreSQL connections from a DSN; none waits for ever for a server that is down or frozen."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from services.common.waiting import wait_for
 
 _NETWORK: dict[str, Any] = {
-    # A peer that is gone without a word is noticed within 25 s, whichever side speaks.
+    # TCP keepalive: a peer that vanished is noticed within 25 s.
     "keepalives": 1,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -46,11 +46,11 @@ def connect_when_up(dsn: SecretStr, timeout_seconds: float | None = 60) -> psyco
 
 
 class Pool(ConnectionPool[Any]):
-    """A pool for requests: nobody waits longer than some seconds, and nearly nobody while PostgreSQL is away.
+    """A connection pool for requests, which fails fast while PostgreSQL is down.
 
-    PostgreSQL's own time-outs don't end what a frozen server never answers, so each use ends after its seconds by
-    closing the connection under it. Once that has happened, or no connection was to be had, one user at a time tries
-    again, and all others fail at once.
+    PostgreSQL's own time-outs do not work on a frozen server, so after its time limit each use ends by closing its
+    connection. After that, or when no connection was available, one caller at a time tries again; all others fail at
+    once.
     """
 
     _away = False
@@ -88,7 +88,7 @@ def pool(dsn: SecretStr, *, max_size: int = 8) -> Pool:
         min_size=1,
         max_size=max_size,
         timeout=3,
-        reconnect_timeout=3,  # then the next request tries; the pool's own tries come ever more rarely
+        reconnect_timeout=3,  # the next request tries instead; the pool's own attempts back off
         open=False,
         check=_check,
         kwargs={
@@ -111,7 +111,7 @@ def _check(connection: psycopg.Connection[Any]) -> None:
 def ended_after(connection: psycopg.Connection[Any], seconds: float) -> Iterator[threading.Event]:
     """Shut the connection's socket down when the block takes longer: it then fails with OperationalError.
 
-    Other than PostgreSQL's own time-outs this works while the server is frozen. Set in the block: it came to that.
+    Unlike PostgreSQL's own time-outs this works while the server is frozen. The event is set when it has happened.
     """
     lock, ended, left = threading.Lock(), threading.Event(), threading.Event()
 
@@ -129,6 +129,6 @@ def ended_after(connection: psycopg.Connection[Any], seconds: float) -> Iterator
     try:
         yield ended
     finally:
-        with lock:  # the connection may be another's as soon as this returns
+        with lock:  # after this the pool may lend the connection to somebody else
             left.set()
         timer.cancel()

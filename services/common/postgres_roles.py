@@ -1,7 +1,7 @@
 """The roles that the services use: none is a superuser or may change the schema, each has a password of its own.
 
-The tables' owner stays the migrations' and a person's. Not PostgreSQL's own `pg_read_all_data`: who has it reads
-`pg_shadow`, too.
+Migrations and people use the tables' owner. PostgreSQL's own `pg_read_all_data` would do for readers, but it includes
+`pg_shadow`.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Role:
-    """What a program may do to the rows of every table, and the settings of its sessions."""
+    """The privileges of a service on every table, and its session settings."""
 
     rows: str
     settings: dict[str, str] = field(default_factory=dict)
@@ -21,14 +21,15 @@ _WRITES = "SELECT, INSERT, UPDATE, DELETE"
 ROLES = {
     "inference": Role(_WRITES, _PATIENCE),
     "exporter": Role("SELECT", {**_PATIENCE, "default_transaction_read_only": "on"}),
-    # No time limits: loading and training take as long as they take.
+    # No time limits: loading and training may take long.
     "trainer": Role(_WRITES),
 }
 
 
 def statements(passwords: Mapping[str, str], owner: str, database: str) -> list[str]:
-    """SQL for `database`, whose tables `owner` makes: it makes the roles that `passwords` names, or gives those that
-    are there their password, rights and settings again. The rights hold for tables of later migrations, too."""
+    """Return SQL for `database` that creates or updates the roles that `passwords` names.
+
+    The privileges also cover tables that `owner` creates in later migrations."""
     made = []
     later = f"ALTER DEFAULT PRIVILEGES FOR ROLE {identifier(owner)} IN SCHEMA public"
     for name, password in passwords.items():
@@ -38,7 +39,7 @@ def statements(passwords: Mapping[str, str], owner: str, database: str) -> list[
             f"DO $$ BEGIN {exists} END $$",
             f"ALTER ROLE {name} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
             f" PASSWORD {literal(password)}",
-            # Beside Airflow's database not everybody may connect (infra/postgres/init/airflow.sh).
+            # Needed where CONNECT was revoked from PUBLIC (infra/postgres/init/airflow.sh).
             f"GRANT CONNECT ON DATABASE {identifier(database)} TO {name}",
             f"GRANT {role.rows} ON ALL TABLES IN SCHEMA public TO {name}",
             f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {name}",

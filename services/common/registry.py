@@ -1,4 +1,4 @@
-"""The model registry in PostgreSQL: which bundles there are, and which one is served.
+"""The model registry in PostgreSQL: all model versions, and which one is served.
 
 At most one version is the champion. Every change of champion is one transaction that also notifies
 the channel `MODEL_PROMOTED_CHANNEL` with the new champion's version as payload; PostgreSQL delivers it on commit.
@@ -20,16 +20,16 @@ from services.contracts.tables import MODEL_PROMOTED_CHANNEL, MODEL_VERSIONS
 
 
 class RegistryError(Exception):
-    """The registry cannot do what was asked; the message names the version and the reason."""
+    """The request is not possible; the message names the version and the reason."""
 
 
 class Stage(StrEnum):
-    """Where a version stands."""
+    """A version's stage."""
 
     CANDIDATE = "candidate"
     CHAMPION = "champion"
     ARCHIVED = "archived"
-    """Was the champion once."""
+    """A former champion."""
     REJECTED = "rejected"
 
 
@@ -47,9 +47,9 @@ class ModelVersion:
     reason: str | None
     """Why it has its stage."""
     pruned_at: datetime | None
-    """Since when its bundle is given up for deletion: it can never be served again."""
+    """When its bundle was released for deletion; it can never be served again."""
     replaced_by: str | None = None
-    """The version that took its place because it holds no viewer who was erased since."""
+    """The version that replaced it, without viewers who were erased since."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stage", Stage(self.stage))
@@ -60,10 +60,10 @@ _TABLE = sql.Identifier(MODEL_VERSIONS)
 
 
 def register(connection: Connection[Any], manifest: Manifest) -> None:
-    """Add a bundle as a candidate; does nothing if its version is there.
+    """Register a bundle as a candidate; does nothing if the version is registered.
 
     Raises:
-        RegistryError: another version of the same run is there.
+        RegistryError: another version of the same run is registered.
     """
     statement = sql.SQL(
         "INSERT INTO {} (version, run_id, metrics, manifest, created_at) VALUES (%s, %s, %s, %s, %s)"
@@ -73,7 +73,7 @@ def register(connection: Connection[Any], manifest: Manifest) -> None:
         connection.execute(statement, _row(manifest))
         registered = _select(connection, "WHERE run_id = %s AND replaced_by IS NULL", manifest.run_id)
         if [found.version for found in registered] != [manifest.version]:
-            raise RegistryError(f"{manifest.version}: run {manifest.run_id} has made {registered[0].version} already")
+            raise RegistryError(f"{manifest.version}: run {manifest.run_id} already made {registered[0].version}")
 
 
 def champion(connection: Connection[Any]) -> ModelVersion | None:
@@ -83,7 +83,7 @@ def champion(connection: Connection[Any]) -> ModelVersion | None:
 
 
 def version_of_run(connection: Connection[Any], run_id: str) -> ModelVersion | None:
-    """Return the version that a run has published, if it has; of one that was replaced its replacement."""
+    """Return the version that a run published, or its replacement; None if there is none."""
     with connection.transaction():
         return next(iter(_select(connection, "WHERE run_id = %s AND replaced_by IS NULL", run_id)), None)
 
@@ -129,10 +129,10 @@ def promote(connection: Connection[Any], version: str, reason: str) -> ModelVers
 
 
 def rollback(connection: Connection[Any], to: str | None, reason: str) -> ModelVersion:
-    """Make an earlier champion the champion again: ``to``, or else the one that was archived last.
+    """Make a former champion the champion again: ``to``, or else the one archived last.
 
-    Versions that were rolled back themselves are passed over, so that rolling back twice goes back two steps.
-    Of a version that was replaced its replacement is taken.
+    Versions that were themselves rolled back are skipped, so that rolling back twice goes back two steps. For a
+    replaced version, its replacement is used.
 
     Raises:
         RegistryError: ``to`` is unknown, was never the champion or is pruned, or there is no earlier champion.
@@ -157,10 +157,10 @@ def rollback(connection: Connection[Any], to: str | None, reason: str) -> ModelV
 
 
 def reject(connection: Connection[Any], version: str, reason: str) -> None:
-    """Mark a candidate as refused, with the reason.
+    """Mark a candidate as rejected, with the reason.
 
     Raises:
-        RegistryError: there is no candidate of that version.
+        RegistryError: the version is not a candidate.
     """
     statement = sql.SQL("UPDATE {} SET stage = %s, reason = %s WHERE version = %s AND stage IN (%s, %s)").format(_TABLE)
     with connection.transaction():
@@ -170,10 +170,11 @@ def reject(connection: Connection[Any], version: str, reason: str) -> None:
 
 
 def prune(connection: Connection[Any], keep: int) -> list[str]:
-    """Give up all but the newest ``keep`` (from 1) replaced and as many refused versions; return all given up ever.
+    """Release old bundles for deletion; return all versions released so far.
 
-    The champion, candidates and the version that a rollback would go to are never given up. Once this
-    returns, no bundle of the versions returned can be promoted or rolled back to.
+    Keeps the newest ``keep`` (at least 1) archived and as many rejected versions, the champion, all candidates and the
+    version that a rollback would go to. Once this returns, none of the versions returned can be promoted or rolled back
+    to.
     """
     statement = sql.SQL(
         "UPDATE {} SET pruned_at = now() WHERE version IN (SELECT version FROM ("
@@ -191,13 +192,13 @@ def prune(connection: Connection[Any], keep: int) -> list[str]:
 
 
 def replace(connection: Connection[Any], version: str, manifest: Manifest) -> ModelVersion:
-    """Put a copy without erased viewers in a version's place, whatever that is now; return the copy's row.
+    """Replace a version with a copy that has no erased viewers, whatever its stage; return the copy's row.
 
-    One transaction: the copy takes over run, stage, reason and time of promotion; the old version is given up for
+    One transaction: the copy takes over run, stage, reason and time of promotion; the old version is released for
     deletion. If it is the champion, every replica is notified. Safe to repeat.
 
     Raises:
-        RegistryError: there is no such version, or its bundle is given up already.
+        RegistryError: there is no such version, or its bundle is already released for deletion.
     """
     given_up = sql.SQL(
         "UPDATE {} SET replaced_by = %s, pruned_at = now(), reason = %s,"
@@ -215,7 +216,7 @@ def replace(connection: Connection[Any], version: str, manifest: Manifest) -> Mo
             raise RegistryError(f"{version}: no such version")
         if found.replaced_by != manifest.version:
             if found.pruned_at is not None:
-                raise RegistryError(f"{version}: its bundle is given up already")
+                raise RegistryError(f"{version}: its bundle is already released for deletion")
             connection.execute(given_up, (manifest.version, f"replaced by {manifest.version}", version))
             connection.execute(insert, (*_row(manifest), found.stage, found.promoted_at, found.reason))
             if found.stage is Stage.CHAMPION:
@@ -224,7 +225,7 @@ def replace(connection: Connection[Any], version: str, manifest: Manifest) -> Mo
 
 
 def give_up(connection: Connection[Any], version: str, reason: str) -> bool:
-    """Give a replaced or refused version up for deletion; return whether it is: not what may be served."""
+    """Release an archived or rejected version for deletion; return False for any that may be served."""
     statement = sql.SQL(
         "UPDATE {} SET pruned_at = coalesce(pruned_at, now()), reason = %s WHERE version = %s AND stage IN (%s, %s)"
     ).format(_TABLE)
@@ -234,7 +235,7 @@ def give_up(connection: Connection[Any], version: str, reason: str) -> bool:
 
 
 def forget_canaries(connection: Connection[Any], viewers: Collection[int]) -> None:
-    """Take the canary lists of these viewers out of every manifest that is registered."""
+    """Remove these viewers' canary lists from every registered manifest."""
     statement = sql.SQL(
         "UPDATE {} SET manifest = jsonb_set(manifest, '{{canaries}}', (SELECT coalesce(jsonb_agg(c), '[]'::jsonb)"
         " FROM jsonb_array_elements(manifest->'canaries') AS c WHERE (c->>'user_id')::bigint <> ALL(%(viewers)s)))"
@@ -286,7 +287,7 @@ def _promote(
 
 
 def _lock(connection: Connection[Any]) -> None:
-    # Readers go on; only another change of champion waits.
+    # Readers are not blocked; another change of champion waits.
     connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(_TABLE))
 
 

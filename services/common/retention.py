@@ -1,4 +1,4 @@
-"""How long Kafka keeps a record at most: what retention says, and what deleting whole segments adds to it."""
+"""How long Kafka keeps a record at most: its retention, plus the delay of deleting whole segments."""
 
 from collections.abc import Sequence
 from datetime import timedelta

@@ -67,11 +67,11 @@ class LogSettings(Settings):
 
 
 class HostSettings(Settings):
-    """By which names a process may be asked over HTTP."""
+    """The host names that a process answers to over HTTP."""
 
     allowed_hosts: str = Field(
         default="",
-        description="Our names in the header Host, comma-separated; loopback's and our address always are.",
+        description="Host names accepted in the header Host, comma-separated; loopback and the own address always are.",
     )
 
     @field_validator("allowed_hosts")
@@ -79,7 +79,7 @@ class HostSettings(Settings):
     def _names_alone(cls, value: str) -> str:
         for name in _split(value):
             if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9a-fA-F:]+", name):
-                raise ValueError(f"{name!r} is not a host's name: no scheme, port, path or wildcard")
+                raise ValueError(f"{name!r} is not a host name; give it without scheme, port, path or wildcard")
         return value
 
     @property
@@ -93,6 +93,6 @@ def _split(value: str) -> list[str]:
 
 
 class MetricsSettings(HostSettings):
-    """Where a process without an API of its own shows its metrics."""
+    """Where a process without an API serves its metrics."""
 
     metrics_host: str = Field(default="127.0.0.1", description="The address of /metrics and /health; 0.0.0.0: all.")

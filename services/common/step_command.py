@@ -1,4 +1,4 @@
-"""A command line whose commands are steps of the night: exit statuses, results as JSON, a record of how each ended."""
+"""A command line of steps of the nightly run: exit statuses, JSON results, a record of how each step ended."""
 
 import argparse
 import json

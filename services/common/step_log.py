@@ -28,4 +28,4 @@ def note_step(run_id: str, step: str, exit_status: int, started_at: datetime) ->
         with postgres.connect(dsn, autocommit=True) as connection:
             connection.execute(_INSERT, (run_id, step, exit_status, started_at, datetime.now(timezone.utc)))
     except (SettingsError, psycopg.Error) as error:
-        log.warning("could not write down how the step ended: %s", error, extra={"step": step, "run_id": run_id})
+        log.warning("could not record how the step ended: %s", error, extra={"step": step, "run_id": run_id})

@@ -17,7 +17,7 @@ def wait_for(
     when: Callable[[BaseException], bool] = lambda error: isinstance(error, Exception),
     timeout_seconds: float | None = None,
 ) -> T:
-    """Return ``attempt()``, tried again with exponential backoff (0.1–5 s, jitter) until it does not raise.
+    """Return ``attempt()``, retried with exponential backoff (0.1–5 s, jitter) until it succeeds.
 
     Errors for which ``when`` is false are raised at once; with ``timeout_seconds`` the last error is
     raised when the time is over. Blocks. Each failure is logged with the reason.

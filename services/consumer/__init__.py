@@ -1,1 +1,1 @@
-"""Kafka to ClickHouse, exactly once through the views: see `ingestion` for the order that makes it so."""
+"""Kafka to ClickHouse, exactly once as seen through the views; `ingestion` has the order of steps that ensures it."""

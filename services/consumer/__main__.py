@@ -25,12 +25,12 @@ from services.consumer.start import GapError
 log = logging.getLogger("services.consumer")
 
 EXIT_INCOMPLETE, EXIT_MISSING, EXIT_BREAKER, EXIT_GAP, EXIT_STOPPED = 1, 1, 3, 4, 5
-"""Exit statuses: a command could not do all of its work, or the audit found something missing; too much quarantine;
-records are gone; the schema is not ours."""
+"""Exit statuses: a command did not complete, or the audit found something missing; the breaker is open; records are
+gone; the schema is not as expected."""
 
 
 LEAD_OUT = (
-    "If the decoder is at fault, deploy one that is not; if the records are: python -m services.consumer set-aside"
+    "If the decoder is wrong, deploy a corrected one; if the records are bad: python -m services.consumer set-aside"
 )
 
 
@@ -39,16 +39,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m services.consumer", description=__doc__)
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("run", help="consume until SIGTERM (the default)")
-    boot = commands.add_parser("bootstrap", help="make the topics and commit where reading begins")
-    boot.add_argument("--accept-gap", action="store_true", help="enter records that are gone as lost, and go on")
-    aside = commands.add_parser(
-        "set-aside", help="after status 3: put the bad records where reading stands into quarantine, and no others"
+    boot = commands.add_parser("bootstrap", help="create the topics and commit the first offsets")
+    boot.add_argument(
+        "--accept-gap", action="store_true", help="record missing records as lost, and continue after them"
     )
-    aside.add_argument("--dry-run", action="store_true", help="only say which they are")
-    again = commands.add_parser("replay", help="produce quarantined records again that decode now")
-    again.add_argument("--reason", choices=[reason.value for reason in Reason], help="only those of this reason")
+    aside = commands.add_parser(
+        "set-aside", help="after status 3: quarantine the bad records at the committed offsets, and no others"
+    )
+    aside.add_argument("--dry-run", action="store_true", help="only list them")
+    again = commands.add_parser("replay", help="produce quarantined records that decode now once more")
+    again.add_argument("--reason", choices=[reason.value for reason in Reason], help="only those with this reason")
     again.add_argument("--dry-run", action="store_true", help="count only")
-    commands.add_parser("audit", help="compare what is committed with what is stored; status 1 if something is missing")
+    commands.add_parser("audit", help="compare committed offsets with stored ones; status 1 if any is missing")
     args = parser.parse_args()
 
     settings = ConsumerSettings.from_environment()
@@ -68,7 +70,9 @@ def main() -> int:
             case _:
                 return _run(settings)
     except BreakerOpenError as error:
-        log.critical("stopped by the quarantine's breaker, nothing of it stored or committed: %s. %s", error, LEAD_OUT)
+        log.critical(
+            "stopped by the quarantine's breaker, nothing of the block is stored or committed: %s. %s", error, LEAD_OUT
+        )
         return EXIT_BREAKER
     except GapError as error:
         log.critical("stopped: %s", error)
@@ -114,7 +118,7 @@ def _audit(settings: ConsumerSettings) -> int:
     for spec in settings.topics:
         try:
             topic = kafka.describe_topic(admin, spec.name)
-        except KafkaException as error:  # the other topic is audited all the same
+        except KafkaException as error:  # still audit the other topic
             log.error("cannot audit %s: %s", spec.name, error)  # noqa: TRY400
             unseen += 1
             continue

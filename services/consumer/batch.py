@@ -10,7 +10,7 @@ from services.consumer.record import Record
 from services.contracts.signals import DECODER_VERSION
 
 OBJECT_OVERHEAD_BYTES = 700
-"""What a decoded row takes in memory beside its text; counted, so that the byte limit is one of memory."""
+"""Memory of a decoded row besides its text; counted, so that the byte limit is a memory limit."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Block:
     last: int
     opened_at: float
     records: list[Record] = field(default_factory=list)
-    """The raw records of ``rows``, in the same order: what goes to quarantine if ClickHouse refuses a row."""
+    """The raw records of ``rows``, in the same order, for the quarantine if ClickHouse refuses a row."""
     rows: list[Row] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     holes: list[range] = field(default_factory=list)
@@ -66,7 +66,7 @@ class Block:
             row = self.stream.decode(record, self.epoch)
         except UndecodableError as error:
             self.rejected.append(Rejected(record, error.reason, error.detail, user_of(record)))
-        except Exception as error:  # no record may end the process; when many do this, the breaker does
+        except Exception as error:  # one record must not end the process; if there are many, the breaker does
             detail = f"the decoder failed: {type(error).__name__}"
             self.rejected.append(Rejected(record, Reason.INVALID, detail, user_of(record)))
         else:
@@ -74,7 +74,7 @@ class Block:
             self.records.append(record)
 
     def add_hole(self, hole: range) -> None:
-        """Take in offsets without a record, later than all before."""
+        """Add offsets without a record, later than all before."""
         self.last = hole[-1]
         self.holes.append(hole)
 
@@ -83,7 +83,7 @@ class Block:
         return len(self) >= limits.rows or self.bytes >= limits.bytes or now - self.opened_at >= limits.seconds
 
     def halves(self) -> tuple["Block", "Block"]:
-        """Return the good rows as two blocks, to find the row at fault; neither carries anything else."""
+        """Return the good rows as two blocks without anything else, to find the row at fault."""
         middle = len(self.rows) // 2
         return (
             replace(self, rows=self.rows[:middle], records=self.records[:middle], rejected=[], holes=[]),
@@ -99,8 +99,8 @@ def open_block(stream: Stream, epoch: int, partition: int, first: int, now: floa
 def token(epoch: int, partition: int, first: int, last: int, offsets: Iterable[int]) -> str:
     """Return the deduplication token of one insert: ``epoch:partition:first-last:crc``.
 
-    The checksum covers the very offsets inserted and the decoder's version. A token that is used again with
-    other rows would silently drop them, so other rows must mean another token.
+    The checksum covers the exact offsets inserted and the decoder's version. A token that is used again with other rows
+    would silently drop them, so other rows must mean another token.
 
     >>> token(7, 0, 10, 12, [10, 12]) == token(7, 0, 10, 12, [10, 11, 12])
     False

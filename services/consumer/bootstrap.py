@@ -1,4 +1,4 @@
-"""`bootstrap`: make the topics and commit where reading begins. Safe to run again: commits stay as they are."""
+"""`bootstrap`: create the topics and commit the first offsets. Idempotent: existing commits are kept."""
 
 import logging
 from collections.abc import Callable
@@ -28,7 +28,7 @@ LOST = "lost"
 def bootstrap(
     admin: AdminClient, connect: Callable[[], Client], group: str, topics: list[TopicSpec], *, accept_gap: bool = False
 ) -> dict[str, dict[int, int]]:
-    """Make missing topics; commit the first offsets of partitions that have none; return what is committed.
+    """Create missing topics; commit the first offsets of partitions without a commit; return all commits.
 
     With ``accept_gap`` records that are gone for good are entered as lost, so that the audit adds up again, and
     reading goes on behind them. While members of the group run they begin by themselves; then only what they
@@ -45,8 +45,8 @@ def bootstrap(
     for spec in topics:
         try:
             done[spec.name] = _bootstrap_topic(admin, connect, group, spec.name, accept_gap)
-        except (GapError, KafkaException) as error:  # the other topic is begun all the same
-            log.error("cannot begin %s: %s", spec.name, error)  # noqa: TRY400
+        except (GapError, KafkaException) as error:  # still bootstrap the other topic
+            log.error("cannot bootstrap %s: %s", spec.name, error)  # noqa: TRY400
             problems.append(error)
     if problems:
         raise problems[0]
@@ -68,7 +68,7 @@ def _bootstrap_topic(
 
 
 def _accept_gaps(admin: AdminClient, client: Client, topic: TopicIdentity, committed: dict[int, int]) -> dict[int, int]:
-    """Enter unstored offsets before the broker's first record as lost; return where to go on after them."""
+    """Record unstored offsets before the broker's first record as lost; return the offset after them."""
     begin, end = begin_offsets(admin, topic), end_offsets(admin, topic)
     first = audit.first_offsets(client, topic)
     go_on: dict[int, int] = {}

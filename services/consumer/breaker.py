@@ -1,4 +1,4 @@
-"""The quarantine's breaker: a bad deploy must stop the consumer, not divert everything. Pure."""
+"""The quarantine's circuit breaker: a bad deploy must stop the consumer, not quarantine everything. Pure."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class BreakerLimits:
-    """When there is too much quarantine. A ratio of 1 or more and a consecutive count of 0 switch it off."""
+    """The breaker's limits. A ratio of 1 or more and a consecutive count of 0 disable it."""
 
     window: int
-    """The ratio is that of the last ``window`` records…"""
+    """The ratio is taken over the last ``window`` records…"""
     at_least: int
     """…once there are this many of them."""
     ratio: float
@@ -22,7 +22,7 @@ class BreakerOpenError(Exception):
 
 @dataclass
 class Breaker:
-    """Watches the outcome of each record, in the order of their partitions."""
+    """Counts the outcome of each record, in partition order."""
 
     limits: BreakerLimits
     _runs: deque[tuple[int, int]] = field(default_factory=deque)
@@ -31,7 +31,7 @@ class Breaker:
     _consecutive: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def observe(self, place: tuple[str, int], good: int, bad: int, longest_run: int) -> None:
-        """Take in one block: ``longest_run`` is the greatest number of bad records without a good one between.
+        """Count one block; ``longest_run`` is its longest run of bad records without a good one.
 
         Raises:
             BreakerOpenError: a limit is passed. Nothing of that block may be stored or committed.

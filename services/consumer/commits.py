@@ -1,4 +1,4 @@
-"""Commits whose answer is awaited while Kafka's client goes on polling."""
+"""Asynchronous commits, awaited while Kafka's client keeps polling."""
 
 from collections.abc import Sequence
 
@@ -15,8 +15,8 @@ def raise_partition_errors(partitions: Sequence[TopicPartition]) -> None:
 class Commits:
     """One commit at a time. Its answer comes through ``on_commit``, inside the consumer's `poll`, on that thread.
 
-    Never a blocking commit beside the polling thread: the client serves one call at a time (confluent-kafka 2.16), so
-    that one holds up the poll, while librdkafka holds back the commit until a rebalance that only the poll can serve.
+    A blocking commit from another thread can deadlock: the client serves one call at a time (confluent-kafka 2.16), so
+    the commit blocks the poll, while librdkafka delays the commit until a rebalance that only the poll can serve.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Commits:
         self._error: KafkaError | None = None
 
     def on_commit(self, error: KafkaError | None, partitions: Sequence[TopicPartition]) -> None:
-        """Take the broker's answer; one to a commit that we have given up on is none of ours."""
+        """Receive the broker's answer; answers to abandoned commits are ignored."""
         if self._wanted == _offsets(partitions):
             self._wanted = None
             self._error = error or next((tp.error for tp in partitions if tp.error is not None), None)

@@ -1,4 +1,4 @@
-"""From a record to a row of its table, or to the reason why there is none. Pure."""
+"""Decodes a record into a row of its table, or into the reason for quarantine. Pure."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from services.contracts.tables import EVENTS, IMPRESSIONS
 
 _SHOWN_PROBLEMS = 5
 _COUNTED_PROBLEMS = 1_000
-"""A record of more is told by their number: to name each of 100,000 unknown fields takes a fifth of a second."""
+"""Beyond this, errors are only counted: naming 100,000 unknown fields takes a fifth of a second."""
 _USER_ID = re.compile(rb'"user_id"\s*:\s*"?([0-9]{1,19})(?![0-9])')
 _LARGEST_INT64 = 2**63 - 1
 """What the quarantine's column of viewers holds."""
@@ -39,7 +39,7 @@ class Reason(StrEnum):
 
 
 class UndecodableError(Exception):
-    """The record is not what its topic promises. ``detail`` names fields and rules, never values."""
+    """The record is not valid for its topic. ``detail`` names fields and rules, never values."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason.value}: {detail}")
@@ -49,7 +49,7 @@ class UndecodableError(Exception):
 
 @dataclass(frozen=True)
 class Stream:
-    """What becomes of the records of one topic."""
+    """How the records of one topic are decoded and stored."""
 
     topic: str
     table: str
@@ -132,11 +132,11 @@ def impressions_stream(topic: str) -> Stream:
 
 
 def user_of(record: Record) -> int | None:
-    """Return the viewer whom a record is about, valid or not, so that quarantined ones can be erased too.
+    """Return the viewer of a record, valid or not, so that quarantined records can be erased too.
 
-    The value's ``user_id`` counts before the key, which our producers set to the same number; of several the last, as
-    parsers take it. It is looked for in the bytes too when they are not JSON, or hold numbers or a depth that Python's
-    parser refuses. Never raises, whatever the bytes are.
+    The value's ``user_id`` takes precedence over the key, which our producers set to the same number; of several the
+    last counts, as for parsers. If the bytes are not JSON, or have numbers or a depth that Python's parser refuses,
+    they are searched for it. Never raises, whatever the bytes are.
     """
     try:
         value = json.loads(record.value)

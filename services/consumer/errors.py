@@ -10,17 +10,17 @@ class Remedy(StrEnum):
     """What to do about a failed insert."""
 
     RETRY = "retry"
-    """The same bytes with the same token, again and again: network, overload, and whatever we don't know."""
+    """Retry the same bytes with the same token: network errors, overload and unknown errors."""
     BISECT = "bisect"
     """A row is at fault: find it and quarantine it."""
     REFUSED = "refused"
-    """We may not: retry slowly and call for help; never quarantine, never commit."""
+    """Access refused: retry slowly and log errors; never quarantine, never commit."""
     STOP = "stop"
-    """The schema is not ours: stop and say so."""
+    """The schema is not as expected: stop."""
 
 
 class StopError(Exception):
-    """The consumer must not go on; a person has to look. The message says what to do."""
+    """The consumer must stop until a person has looked. The message says what to do."""
 
 
 # Numbers of ClickHouse's src/Common/ErrorCodes.cpp.
@@ -58,7 +58,7 @@ def code_of(error: BaseException) -> int | None:
 
 
 def remedy_for(error: BaseException) -> Remedy:
-    """Return what to do about an insert that raised ``error``. The unknown is retried, never set aside."""
+    """Return what to do about an insert that raised ``error``. Unknown errors are retried, never quarantined."""
     code = code_of(error)
     if code in _REFUSED or (code is None and _HTTP_REFUSED.search(str(error))):
         return Remedy.REFUSED

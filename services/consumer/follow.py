@@ -1,4 +1,4 @@
-"""One like can be followed to its row: a span and a log line for records of a trace that somebody wants to see."""
+"""Tracing of single records to their rows: a span and a log line for records of sampled traces."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -14,18 +14,18 @@ from services.contracts.logs import REQUEST_ID, TRACE_ID, log_context
 log = logging.getLogger(__name__)
 
 FOLLOWED = 10
-"""Records of one block; a load test whose every request is sampled must not write a line per event."""
+"""The limit per block, so that a load test that samples every request does not write a line per event."""
 
 
 def ids_of(record: Record) -> dict[str, str]:
-    """Return the fields by which a log line about the record belongs to its trace; none when it is not sampled."""
+    """Return the log fields that link a line to the record's trace; none if it is not sampled."""
     origin = record.origin
     return {} if origin is None else {TRACE_ID: tracing.trace_id(origin.trace), REQUEST_ID: origin.request_id}
 
 
 @contextmanager
 def followed(records: Sequence[Record]) -> Iterator[None]:
-    """Make what stores the records a span of the first sampled one's trace, linked to others; then log that it did."""
+    """Wrap storing the records in a span of the first sampled record's trace, linked to the others; then log it."""
     sampled = list(islice(((r, r.origin) for r in records if r.origin is not None), FOLLOWED))
     if not sampled:
         yield

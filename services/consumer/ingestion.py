@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.05
 COMMIT_POLL_SECONDS = 0.005
 AT_ONCE = 100
-"""Messages decoded before looking up again: about a millisecond."""
+"""Messages decoded before checking for other work: about a millisecond."""
 COMMIT_SECONDS = 15.0
 """After this long without an answer a commit is sent again."""
 _NOT_OURS = {
@@ -42,8 +42,8 @@ _NOT_OURS = {
 class Ingestion:
     """Moves the records of ``streams`` to ClickHouse until `stop` is called.
 
-    All happens on the thread that calls `run`, save what asks ClickHouse: that runs on a worker, so that polling never
-    ends and the group keeps us however long it takes.
+    Everything runs on the thread that calls `run`, except calls to ClickHouse: they run on a worker thread, so that
+    polling never stops and the consumer stays in the group however long they take.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Ingestion:
         only_bad: Mapping[Place, range] | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``only_bad``: consume to the ends of these and no further; the breaker does not count what is bad there."""
+        """``only_bad``: consume only up to the ends of these spans; the breaker ignores bad records in them."""
         self._consumer = consumer
         self._commits = commits
         self._topics = [stream.topic for stream in streams]
@@ -153,7 +153,7 @@ class Ingestion:
             self._retrier.call("quarantine", lambda: self._writer.set_aside(block, rejected, erased))
 
     def _store(self, block: Block) -> None:
-        """Store good rows. When ClickHouse finds fault with the data, halve until the row is found and set it aside."""
+        """Store good rows. If ClickHouse rejects the data, bisect to find the row, and quarantine it."""
         try:
             self._retrier.call(block.stream.table, lambda: self._writer.store(block))
         except Exception as error:
@@ -170,7 +170,7 @@ class Ingestion:
                 self._set_aside(block, [refused], [])
 
     def _commit(self, ours: list[tuple[Block, Owned]]) -> None:
-        """Commit ``last + 1`` of the blocks whose partitions are still ours, with the topic's id beside it."""
+        """Commit ``last + 1`` of the blocks whose partitions we still own, with the topic's id as metadata."""
 
         def commit() -> None:
             offsets = [
@@ -186,14 +186,16 @@ class Ingestion:
                 self._metrics.commit_failures.inc()
                 if error.args[0].code() not in _NOT_OURS:
                     raise
-                log.warning("not ours any more, so not committed; the new owner repeats it: %s", error)
+                log.warning(
+                    "partitions no longer owned, so not committed; the new owner repeats the records: %s", error
+                )
 
         self._retrier.call("commit", commit, here=True)
 
     def _commit_and_wait(self, offsets: list[TopicPartition]) -> None:
-        """Return once the broker has taken the offsets. What is polled meanwhile goes to the next blocks.
+        """Return once the broker has stored the offsets. Messages polled meanwhile go to the next blocks.
 
-        When stopping there are no next blocks, so nothing is polled: it would be delivered again.
+        While stopping nothing is polled, as it would only be delivered again.
         """
         if not self._lifecycle.may_poll:  # in a callback the client answers only this thread
             raise_partition_errors(self._consumer.commit(offsets=offsets, asynchronous=False))
@@ -218,7 +220,7 @@ class Ingestion:
         self._breaker.observe(block.place, len(block.rows), len(bad), run)
 
     def _drain(self, places: list[Place]) -> None:
-        """Store and commit what we hold of partitions that go to somebody else, within the budget; else forget it."""
+        """Store and commit what we hold of revoked partitions, if time allows; otherwise drop it."""
         blocks = self._intake.of(places)
         self._intake.drop(places)
         if not self._lifecycle.may_release:
@@ -234,14 +236,14 @@ class Ingestion:
         self._intake.drop(places)
 
     def work_ahead(self) -> bool:
-        """Decode a little of what was polled already; return whether there was something to do."""
+        """Decode some messages polled earlier; return whether there were any."""
         return self._lifecycle.may_poll and self._intake.take_in(AT_ONCE)
 
     def wait(self, seconds: float) -> None:
-        """Wait with all partitions paused, polling Kafka so that the group keeps us.
+        """Wait with all partitions paused, polling Kafka to stay in the group.
 
         Raises:
-            GivenUpError: the time for shutting down, or for letting go of partitions, is over.
+            GivenUpError: the time limit for shutdown or revocation is reached.
         """
         until = self._clock() + seconds
         while True:

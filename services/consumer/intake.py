@@ -1,4 +1,4 @@
-"""From polled messages to blocks, each partition in the order of its offsets, without a hole of our own making.
+"""From polled messages to blocks, each partition in offset order, without skipping any record.
 
 Messages wait here as they were polled until a block has room for them, so that no block outgrows its limit, and so that
 the next ones can be decoded while ClickHouse works on the last.
@@ -34,16 +34,16 @@ _UNREADABLE = {
     KafkaError._UNDERFLOW,
     KafkaError._NOT_IMPLEMENTED,
 }
-"""What Kafka's client says of records that it cannot read, and goes on behind them."""
+"""Errors of Kafka's client for records that it cannot read and skips."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """What happened to a partition between two of its messages."""
+    """A partition's event between two of its messages."""
 
     place: Place
     end: int | None = None
-    """Everything before this offset has been delivered; None: fetching was disturbed here."""
+    """Everything before this offset has been delivered; None: fetching was interrupted here."""
     unreadable: str = ""
 
 
@@ -72,11 +72,11 @@ class Intake:
         self._polled: deque[Record | _Mark] = deque()
         self._blocks: dict[Place, Block] = {}
         self.taken = 0
-        """Records taken in so far; a redelivery counts again."""
+        """Records accepted so far; redeliveries count again."""
 
     @property
     def is_waited_for(self) -> bool:
-        """Whether messages wait to be taken in."""
+        """Whether polled messages wait to be decoded."""
         return bool(self._polled)
 
     @property
@@ -90,17 +90,17 @@ class Intake:
         return max(0, self._held_rows - len(self._polled) - sum(map(len, self._blocks.values())))
 
     def offer(self, messages: Iterable[Message]) -> None:
-        """Keep messages in the order in which they were polled, behind those that wait already.
+        """Queue messages in the order in which they were polled.
 
         Raises:
             GapError: the broker no longer has the records that come next.
-            RestartError: the client is beyond repair.
+            RestartError: the client met a fatal error.
         """
         for message in messages:
             error = message.error()
             if error is None:
-                # Read once only: asked again for headers whose names are not UTF-8, Kafka's client gives a list with a
-                # hole in it, and whoever looks at that ends with SIGSEGV.
+                # Read only once: for headers whose names are not UTF-8, a second call of Kafka's client returns a list
+                # with a NULL in it, and reading that crashes with SIGSEGV.
                 self._polled.append(record_of(message))
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._polled.append(_Mark(_place_of(message), message.offset()))
@@ -110,7 +110,7 @@ class Intake:
                 self._on_error(error, message)
 
     def note_disturbance(self, places: Iterable[Place]) -> None:
-        """What comes next of these partitions was fetched anew: look twice whether all of it is there."""
+        """Note that fetching of these partitions restarted, so that gaps in what comes next are checked twice."""
         self._polled.extend(_Mark(place) for place in places)
 
     def take_in(self, at_most: int | None = None) -> bool:
@@ -138,10 +138,10 @@ class Intake:
         return bool(taken)
 
     def _take(self, place: Place, record: Record, block: Block | None, now: float) -> bool:
-        """Add the record to its partition's block; return whether it was one for us."""
+        """Add the record to its partition's block; return False if it is not for us."""
         owned = self._membership.owned.get(place)
         if owned is None or record.offset < owned.next:
-            return False  # revoked meanwhile, or fetched before we went back
+            return False  # revoked meanwhile, or fetched before a seek
         if self._until is not None and record.offset >= self._until.get(place, 0):
             return False
         if record.offset > owned.next:
@@ -166,15 +166,15 @@ class Intake:
             self._pass_hole(mark.place, owned, mark.end, now)
 
     def _pass_hole(self, place: Place, owned: Owned, until: int, now: float) -> bool:
-        """Take offsets before ``until`` for what they are: no records. Return False to see first whether they are.
+        """Accept that the offsets before ``until`` have no record; return False to fetch them again first.
 
-        Kafka's client passes over transactions' markers, what was aborted, and what compaction has removed. But when
-        it begins to fetch anew, it has been seen to leave out records: then we go back once and look again.
+        Kafka's client skips transaction markers, aborted transactions and what compaction removed. But it has been seen
+        to skip records after fetching restarted, so in that case we seek back once.
         """
         hole = range(owned.next, until)
         if not owned.is_steady and owned.sought != owned.next:
             owned.sought = owned.next
-            log.info("%s/%d: %d came where %d was next; fetching again", *place, until, owned.next)
+            log.info("%s/%d: offset %d arrived, %d was expected; fetching again", *place, until, owned.next)
             self._forget_polled([place])
             self._membership.go_back(place)
             self.note_disturbance([place])
@@ -201,11 +201,11 @@ class Intake:
             self._membership.confirm({owned.topic for owned in self._membership.owned.values()})
             place = _place_of(message)
             self._membership.raise_gap(place)
-            raise GapError(f"{place[0]}/{place[1]}: the broker no longer has what comes next: {error}. {ACCEPT}")
+            raise GapError(f"{place[0]}/{place[1]}: the broker no longer has the next records: {error}. {ACCEPT}")
         if error.fatal():
             raise RestartError(f"Kafka's client cannot go on: {error}")
         if error.code() in _TOPIC_TROUBLE:
-            log.warning("a topic is not there: %s", error)
+            log.warning("a topic does not exist: %s", error)
         else:
             log.warning("Kafka: %s", error)
 
@@ -214,12 +214,12 @@ class Intake:
         self._polled = deque(waiting for waiting in self._polled if waiting.place not in gone)
 
     def drop(self, places: Iterable[Place]) -> None:
-        """Forget all that is held of these partitions."""
+        """Drop everything held of these partitions."""
         self._forget_polled(places)
         self.of(places)
 
     def due(self) -> list[Block]:
-        """Take out the blocks that have reached a limit; all of them when together they hold too much."""
+        """Remove and return the blocks that have reached a limit; all blocks when together they hold too much."""
         blocks = self._blocks.values()
         if sum(map(len, blocks)) >= self._held_rows or sum(block.bytes for block in blocks) >= self._limits.bytes:
             return self.all()
@@ -227,16 +227,16 @@ class Intake:
         return self.of([block.place for block in blocks if block.is_due(self._limits, now)])
 
     def all(self) -> list[Block]:
-        """Take out every block."""
+        """Remove and return all blocks."""
         return self.of(list(self._blocks))
 
     def of(self, places: Iterable[Place]) -> list[Block]:
-        """Take out the blocks of these partitions."""
+        """Remove and return the blocks of these partitions."""
         return [block for place in places if (block := self._blocks.pop(place, None)) is not None]
 
 
 def _place_of(message: Message) -> Place:
     topic, partition = message.topic(), message.partition()
-    assert topic is not None, "what is said of a partition names its topic"
+    assert topic is not None, "an error of a partition names its topic"
     assert partition is not None, "and its number"
     return topic, partition

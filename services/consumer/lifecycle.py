@@ -1,4 +1,4 @@
-"""What an ingestion is doing, what it may do then, and when it has to end. Pure: the clock is passed in."""
+"""The phases of an ingestion, what each allows, and the deadlines. Pure: the clock is passed in."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,27 +6,26 @@ from enum import Enum
 
 
 class GivenUpError(Exception):
-    """Time is over (shutdown or revocation). What was being stored is redelivered, not lost."""
+    """The time limit of a shutdown or revocation is reached. What was being stored is redelivered, not lost."""
 
 
 class Phase(Enum):
     """What the ingestion's thread is doing."""
 
     CONSUMING = "consuming"
-    """Polling and decoding. Of partitions that are revoked now, what is held is stored first (`RELEASING`)."""
+    """Polling and decoding. On revocation, what is held of the partitions is stored first (`RELEASING`)."""
     STORING = "storing"
-    """Storing and committing; Kafka is polled meanwhile. Partitions that are revoked now are let go as they are."""
+    """Storing and committing, while polling Kafka. On revocation, what is held is dropped and redelivered."""
     RELEASING = "releasing"
-    """Storing and committing inside the callback of a revocation, from which Kafka's client must not be polled."""
+    """Storing and committing inside a revocation's callback, where Kafka's client must not be polled."""
     CLOSING = "closing"
-    """Leaving the group, with nothing more polled or stored. Never ends."""
+    """Leaving the group; nothing more is polled or stored. Final."""
 
 
 class Lifecycle:
-    """The phase, which only the ingestion's thread changes, and what others ask for: to stop, or to fail.
+    """The phase, which only the ingestion's thread changes, and requests of others to stop or to fail.
 
-    A request is a single assignment and is never taken back, so it needs no lock, which a signal handler could not wait
-    for.
+    A request is a single assignment that is never undone, so it needs no lock: a signal handler could not wait for one.
     """
 
     def __init__(self, *, revoke_seconds: float, stop_seconds: float, clock: Callable[[], float]) -> None:
@@ -40,11 +39,11 @@ class Lifecycle:
         self.phase = Phase.CONSUMING
 
     def stop(self) -> None:
-        """Ask to store what is held and to end. Safe from signal handlers and threads."""
+        """Request to store what is held and to stop. Safe from signal handlers and threads."""
         self.is_stopping = True
 
     def fail(self, error: BaseException) -> None:
-        """Ask to end with ``error`` and to store nothing more; the first error counts. Safe from threads."""
+        """Request to stop with ``error`` and to store nothing more; the first error counts. Safe from threads."""
         self._failure = self._failure or error
 
     @contextmanager
@@ -92,7 +91,7 @@ class Lifecycle:
             raise self._failure
 
     def raise_if_over(self) -> None:
-        """Return while there is time to wait. The time that a stop allows begins with the first call after it.
+        """Return while there is time left. The time limit of a stop starts with the first call after it.
 
         Raises:
             GivenUpError: the deadline of the revocation, or else of the stop, is reached.

@@ -1,4 +1,4 @@
-"""Which partitions are ours, since when, and of which incarnation of their topic."""
+"""The partitions that this consumer owns, and of which incarnation of their topic."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -26,23 +26,23 @@ class RestartError(StopError):
 
 @dataclass(eq=False)
 class Owned:
-    """A partition that is ours. Each assignment makes a new object, so that old blocks are told from new ones."""
+    """An owned partition. Each assignment makes a new object, to tell blocks of an earlier assignment apart."""
 
     topic: TopicIdentity
     next: int
-    """The offset that comes next."""
+    """The next offset to process."""
     sought: int | None = None
-    """Where we went back to because the records from there did not reach us."""
+    """Where we sought back to, because records from there were not delivered."""
     is_steady: bool = False
-    """Whether fetching was not disturbed since the last record: then Kafka's client has left nothing out."""
+    """Whether fetching was not interrupted since the last record, so that Kafka's client has skipped nothing."""
     unreadable: str = ""
-    """Why the client could not read what comes next, if it said so."""
+    """Why the client cannot read the next records, if it reported an error."""
 
 
 class Membership:
     """The consumer's part in the group. Its callbacks run inside the consumer's `poll` and `consume`, on that thread.
 
-    Errors must not pass through librdkafka: ``fail`` gets them, for the ingestion to raise.
+    Errors must not pass through librdkafka: they go to ``fail``, and the ingestion raises them.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Membership:
         drop: Callable[[list[Place]], None],
         fail: Callable[[BaseException], None],
     ) -> None:
-        """``drain`` stores and commits what is held of partitions that we are about to lose, ``drop`` forgets it."""
+        """``drain`` stores and commits what is held of revoked partitions; ``drop`` discards it."""
         self._consumer = consumer
         self._starts = starts
         self._metrics = metrics
@@ -70,7 +70,7 @@ class Membership:
         self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
 
     def confirm(self, topics: Iterable[TopicIdentity]) -> None:
-        """Return if these incarnations are still the present ones: then all that was polled so far is of them.
+        """Return if the topics are still these incarnations, so that everything polled so far belongs to them.
 
         Raises:
             RestartError: a topic was deleted and made again.
@@ -80,12 +80,12 @@ class Membership:
             present = self._starts.identify(topic.name)
             if present.topic_id != topic.topic_id:
                 raise RestartError(
-                    f"the topic {topic.name} was made anew: {topic.topic_id} became {present.topic_id}; "
+                    f"the topic {topic.name} was recreated: {topic.topic_id} became {present.topic_id}; "
                     f"its rows go to epoch {present.epoch} and the old ones stay"
                 )
 
     def raise_gap(self, place: Place) -> None:
-        """Look up the partition as a new start would, and return if that finds no gap or if somebody does not answer.
+        """Check the partition for a gap as a new start would; return if there is none, or if a store does not answer.
 
         Raises:
             GapError: records that are not committed are gone; it names them.
@@ -103,7 +103,7 @@ class Membership:
             self._paused |= new
 
     def resume(self) -> set[Place]:
-        """Undo `pause`; return where fetching begins anew."""
+        """Undo `pause`; return the partitions whose fetching restarts."""
         paused = self._paused & set(self.owned)
         self._paused.clear()
         if paused:
@@ -111,7 +111,7 @@ class Membership:
         return paused
 
     def go_back(self, place: Place) -> None:
-        """Fetch again from the offset that comes next."""
+        """Fetch again from the next offset to process."""
         self._consumer.seek(TopicPartition(*place, self.owned[place].next))
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -135,13 +135,13 @@ class Membership:
 
     @staticmethod
     def _commit_first(consumer: Consumer, first: list[TopicPartition]) -> None:
-        """Commit where a first reading begins, so that the audit can count from it before the first record comes."""
+        """Commit the first offsets, so that the audit can count from them before the first record comes."""
         if not first:
             return
         try:
             consumer.commit(offsets=first, asynchronous=False)
         except KafkaException as error:
-            log.warning("the first offsets are not committed yet; the first block will do: %s", error)
+            log.warning("the first offsets are not committed; the first block's commit will replace them: %s", error)
 
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._let_go("revoked", partitions, self._drain)

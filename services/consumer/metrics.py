@@ -43,10 +43,10 @@ class Metrics:
         self.audit_last = gauge(declared.INGEST_AUDIT_LAST, self.registry)
 
     def keep_only(self, owned: Collection[tuple[str, int]]) -> None:
-        """Show no findings of the audit about other partitions than these, of (topic, number), any more.
+        """Remove the audit's findings about all partitions but these, each (topic, number).
 
-        Their new owner shows them now; what we knew last would stand beside it, never change again, and win, as the
-        largest counts. Times of audits stay: there the latest counts.
+        Their new owner exports them now; our stale value would never change again and win where the maximum is taken.
+        Audit times stay, as the latest counts.
         """
         wanted = {(topic, str(partition)) for topic, partition in owned}
         samples = [sample for family in self.audit_missing.collect() for sample in family.samples]

@@ -1,4 +1,4 @@
-"""A Kafka record as a value, so that everything after the poll is free of Kafka's client."""
+"""A Kafka record as a plain value, so that everything after the poll is independent of Kafka's client."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,7 +9,7 @@ from services.common import tracing
 from services.contracts.trace import REQUEST_ID_HEADER, TRACEPARENT
 
 LATEST_RECORD_TIME_MS = 4_102_444_800_000
-"""2100-01-01. A timestamp outside 1970–2100 is a foreign producer's mistake and counts as 1970-01-01."""
+"""2100-01-01. Timestamps outside 1970–2100 are a producer's mistake and are read as 1970-01-01."""
 LONGEST_HEADER = 128
 """Characters of a header's value that a log line may repeat."""
 
@@ -33,7 +33,7 @@ class KafkaMessage(Protocol):
 class Record:
     """One record, never changed; ``time_ms`` is Kafka's record time (UTC), the same on every redelivery.
 
-    Not frozen: making one would take more than twice as long, and one is made per event.
+    Not frozen, as that would double the time to create one.
     """
 
     topic: str
@@ -43,7 +43,7 @@ class Record:
     key: bytes
     value: bytes
     origin: "Origin | None" = None
-    """Of a record that somebody wants to follow."""
+    """Set for records of a sampled trace."""
 
     @property
     def place(self) -> tuple[str, int]:
@@ -78,9 +78,9 @@ def record_of(message: KafkaMessage) -> Record:
 
 
 def _origin(message: KafkaMessage) -> Origin | None:
-    """Return what a sampled trace's headers say; nearly all records have none, or one that is not sampled.
+    """Return the trace of a record, if it is sampled; nearly all records have none.
 
-    Headers are a foreign producer's, and only help to follow a record: those that cannot be read count as none.
+    Headers come from any producer and only serve tracing: unreadable ones are ignored.
     """
     try:
         headers = message.headers()

@@ -1,4 +1,4 @@
-"""`replay`: produce quarantined records again that the present decoder understands.
+"""`replay`: produces quarantined records again that decode now.
 
 The bytes are the original ones, so `event_id` and `event_time` are too: a record that is replayed twice still counts
 once. Records that do not decode even now stay where they are.
@@ -57,10 +57,10 @@ def replay(
 
 
 def _decodes(stream: Stream, record: Record, epoch: int) -> bool:
-    """Whether it would be a row if it came now: its new record's time is what its own times are compared with."""
+    """Whether it would decode if it arrived now; its times are checked against the present."""
     try:
         stream.decode(replace(record, time_ms=int(time.time() * 1000)), epoch)
-    except Exception as error:  # one record on which the decoder itself fails must not keep back the others
+    except Exception as error:  # a record on which the decoder itself fails must not block the others
         if not isinstance(error, UndecodableError):
             log.exception("the decoder failed on %s/%d/%d", record.topic, record.partition, record.offset)
         return False
@@ -68,7 +68,7 @@ def _decodes(stream: Stream, record: Record, epoch: int) -> bool:
 
 
 def _pages(client: Client, reason: str | None) -> Iterator[list[tuple[Origin, Record]]]:
-    """Yield what is in quarantine and not replayed, in the order of its origin."""
+    """Yield quarantined records that were not replayed, in the order of their origin."""
     after: Origin | None = None
     while True:
         rows = client.query(
@@ -88,7 +88,7 @@ def _pages(client: Client, reason: str | None) -> Iterator[list[tuple[Origin, Re
 
 
 def _produce(client: Client, producer: Producer, records: list[tuple[Origin, Record]]) -> int:
-    """Return how many cannot be produced at all, because they are too large for instance; they stay where they are."""
+    """Return how many cannot be produced, for example because they are too large; they stay in quarantine."""
     unsendable = 0
     acknowledged: list[Origin] = []
     refused: list[KafkaError] = []

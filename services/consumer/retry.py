@@ -1,4 +1,4 @@
-"""Retrying until it works, without falling out of the consumer group meanwhile."""
+"""Retries that keep the consumer in its group meanwhile."""
 
 import logging
 import time
@@ -17,9 +17,9 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 USUAL_SECONDS = 0.5
-"""An insert usually ends sooner; only after this long are the partitions paused, which costs a refetch."""
+"""Inserts usually end sooner; only then are partitions paused, which costs a refetch."""
 BACKOFF = wait_exponential(multiplier=0.05, max=2.5) + wait_random_exponential(multiplier=0.05, max=2.5)
-"""At most 0.1 s, doubled up to 5 s; half of it is random, so that consumers do not retry all at once."""
+"""At most 0.1 s, doubling up to 5 s; half of it is jitter, so that consumers do not retry all at once."""
 REFUSED_DELAY_SECONDS = 5.0
 
 
@@ -30,11 +30,11 @@ class Waiting(Protocol):
         """Wait that long, polling Kafka with all partitions paused.
 
         Raises:
-            GivenUpError: the time that storing may take is over.
+            GivenUpError: the time limit for storing is reached.
         """
 
     def work_ahead(self) -> bool:
-        """Do a millisecond's work that is at hand; return whether there was any."""
+        """Do about a millisecond of pending work; return whether there was any."""
 
     def resume(self) -> None:
         """Undo the pausing."""
@@ -44,7 +44,7 @@ class Retrier:
     """Runs calls on the worker thread and repeats them until they succeed."""
 
     def __init__(self, worker: Worker, waiting: Waiting, on_retry: Callable[[str], None]) -> None:
-        """``on_retry`` hears the reason of each retry."""
+        """``on_retry`` is called with the reason of each retry."""
         self._worker = worker
         self._waiting = waiting
         self._on_retry = on_retry
@@ -52,12 +52,12 @@ class Retrier:
     def call(self, what: str, attempt: Callable[[], T], *, here: bool = False) -> T:
         """Return ``attempt()``, repeated with exponential backoff and jitter while a retry can help.
 
-        With ``here`` it runs on this thread, which alone calls Kafka's client.
-        ``attempt`` must be safe to repeat: an earlier try may have worked and only its answer been lost.
+        With ``here`` it runs on this thread, as calls to Kafka's client must.
+        ``attempt`` must be idempotent: an earlier try may have succeeded and only its answer been lost.
 
         Raises:
             GivenUpError: the ingestion has no more time.
-            StopError: the schema is not ours.
+            StopError: the schema is not as expected.
             Exception: what `remedy_for` calls a fault of the data, as it was raised.
         """
         retrying = Retrying(

@@ -1,4 +1,4 @@
-"""Runs the consumer as long as it should: starts an ingestion, watches it, and starts another when one cannot go on."""
+"""Runs the consumer: starts an ingestion, watches it, and starts another one when it has to be restarted."""
 
 import logging
 import os
@@ -27,16 +27,16 @@ from services.contracts.tables import QUARANTINE_VIEW
 
 log = logging.getLogger(__name__)
 client_log = logging.getLogger("librdkafka")
-# A connection that fails is tried again many times a second; `_log_client_error` says it once.
+# Failing connections are retried many times a second; `_log_client_error` logs them once.
 client_log.addFilter(lambda record: not record.getMessage().startswith("FAIL "))
 
 RESTART_SECONDS = 1.0
 LAST_RESORT_SECONDS = 3.0
-"""Beyond the time that storing may take after SIGTERM: then the process ends, wherever Kafka's client hangs."""
+"""Added to the time limit for storing after SIGTERM: then the process ends even if Kafka's client hangs."""
 
 
 def consumer_config(settings: ConsumerSettings) -> dict[str, object]:
-    """Return librdkafka's settings. Only we commit, only what is stored; a lost position is an error, never a jump."""
+    """Return librdkafka's settings: no automatic commits, and a lost position is an error, never a reset."""
     config: dict[str, object] = {
         **client_config(settings.kafka_bootstrap_servers, "movierecs-consumer"),
         "group.id": settings.consumer_group,
@@ -44,10 +44,10 @@ def consumer_config(settings: ConsumerSettings) -> dict[str, object]:
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",
-        # Offsets without a record (of transactions) are passed over; the end tells that the last ones were, too.
+        # Offsets without a record (transactions) are skipped; the end of a partition reveals trailing ones.
         "isolation.level": "read_committed",
         "enable.partition.eof": True,
-        # What is fetched ahead of us, per process: flat memory however long ClickHouse is away.
+        # The prefetch limit per process: memory stays flat however long ClickHouse is down.
         "queued.max.messages.kbytes": 16 * 1024,
         "fetch.message.max.bytes": 2**20,
         "fetch.wait.max.ms": 50,
@@ -111,7 +111,7 @@ class Service:
 
     @staticmethod
     def _end_now() -> None:
-        log.warning("Kafka does not answer; ending without having left the group, which costs nothing but redelivery")
+        log.warning("Kafka does not answer; exiting without leaving the group, which only causes redelivery")
         os._exit(0)
 
     def run(self) -> None:
@@ -125,7 +125,7 @@ class Service:
             try:
                 self._run_once()
             except RestartError as error:
-                log.warning("starting over: %s", error)
+                log.warning("restarting the ingestion: %s", error)
                 self._stopping.wait(RESTART_SECONDS)
             finally:
                 self._ingestion = None
@@ -182,8 +182,8 @@ class Service:
 
 
 def _log_client_error(error: KafkaError) -> None:
-    """Librdkafka logs each broken connection by itself; what is worth a line is that no broker is left."""
+    """Log once that no broker answers; librdkafka logs each broken connection itself."""
     if error.code() == KafkaError._ALL_BROKERS_DOWN:
-        log.warning("no broker answers; trying again all the time")
+        log.warning("no broker answers; retrying")
     else:
         log.debug("Kafka's client: %s", error)

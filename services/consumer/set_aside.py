@@ -1,7 +1,7 @@
-"""`set-aside`: leads out when the quarantine's breaker has stopped the consumer and its records really are bad.
+"""`set-aside`: quarantines the bad records after the breaker has stopped the consumer.
 
-It finds the stretch of bad records at which each partition stands, and consumes up to its end with a breaker that does
-not count it, until it is in quarantine and committed. Whatever is bad behind it trips the consumer's breaker as before.
+It finds the stretch of bad records after each partition's committed offset and consumes to its end with a breaker that
+ignores it, until it is quarantined and committed. Bad records after it trip the consumer's breaker as before.
 """
 
 import logging
@@ -35,7 +35,7 @@ class _Search:
     position: int
     end: int
     within: int
-    """Without a bad record among so many there is no stretch here."""
+    """If none of this many records is bad, there is no stretch here."""
     apart: int
     first_bad: int | None = None
     last_bad: int = -1
@@ -85,7 +85,7 @@ def find(
 
 def _search(brokers: str, stream: Stream, topic: TopicIdentity, searches: Mapping[int, _Search]) -> None:
     config = client_config(brokers, "movierecs-set-aside") | {
-        "group.id": "movierecs-set-aside",  # the client insists on a name; it joins none
+        "group.id": "movierecs-set-aside",  # required by the client; it joins no group
         "enable.auto.commit": False,
         "auto.offset.reset": "error",
         "enable.partition.eof": True,
@@ -139,7 +139,7 @@ def set_aside(settings: ConsumerSettings, admin: AdminClient, *, dry_run: bool) 
     for (topic, partition), stretch in sorted(stretches.items()):
         log.warning("bad records in %s/%d from offset %d to %d", topic, partition, stretch[0], stretch[-1])
     if not stretches:
-        log.info("no partition stands before records that do not decode")
+        log.info("no partition has bad records after its committed offset")
     if dry_run or not stretches:
         return True
 
@@ -153,7 +153,7 @@ def set_aside(settings: ConsumerSettings, admin: AdminClient, *, dry_run: bool) 
                     service.stop()
                     return
             except KafkaException as error:
-                log.warning("cannot see what is committed, will try again: %s", error)
+                log.warning("cannot read the committed offsets, retrying: %s", error)
 
     threading.Thread(target=stop_when_passed, name="set-aside", daemon=True).start()
     service.stop_on_signals()

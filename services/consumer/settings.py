@@ -15,7 +15,7 @@ HOUR_MS = 3_600_000
 class ConsumerSettings(KafkaSettings, ClickHouseSettings, MetricsSettings, LogSettings):
     """Environment variables of ``python -m services.consumer``."""
 
-    consumer_group: str = Field(default=CONSUMER_GROUP, description="The group whose offsets say what is stored.")
+    consumer_group: str = Field(default=CONSUMER_GROUP, description="The consumer group.")
     consumer_group_protocol: str = Field(
         default="consumer",
         pattern="^(consumer|classic)$",
@@ -23,10 +23,12 @@ class ConsumerSettings(KafkaSettings, ClickHouseSettings, MetricsSettings, LogSe
     )
     events_topic: str = Field(default=EVENTS_TOPIC, description="The topic of feedback events.")
     impressions_topic: str = Field(default=IMPRESSIONS_TOPIC, description="The topic of served lists.")
-    events_partitions: int = Field(default=4, ge=1, description="Partitions of the events topic when it is made.")
+    events_partitions: int = Field(default=4, ge=1, description="Partitions of the events topic when it is created.")
     impressions_partitions: int = Field(default=2, ge=1, description="The same for impressions.")
-    topic_retention_hours: int = Field(default=168, ge=1, description="Retention of the topics when they are made.")
-    topic_replication: int = Field(default=1, ge=1, description="Replicas of the topics when they are made.")
+    topic_retention_hours: int = Field(default=168, ge=1, description="Retention of the topics when they are created.")
+    topic_replication: int = Field(
+        default=1, ge=1, description="Replication factor of the topics when they are created."
+    )
 
     consumer_metrics_port: int = Field(default=9101, ge=0, le=65535, description="/metrics and /health; 0: off.")
     consumer_block_rows: int = Field(default=10_000, ge=1, description="A block is sealed at this many records…")
@@ -35,25 +37,29 @@ class ConsumerSettings(KafkaSettings, ClickHouseSettings, MetricsSettings, LogSe
     consumer_held_rows: int = Field(
         default=40_000, ge=1, description="All blocks are sealed when together they hold this many records."
     )
-    consumer_insert_timeout_seconds: int = Field(default=60, ge=1, description="An insert that takes longer failed.")
+    consumer_insert_timeout_seconds: int = Field(default=60, ge=1, description="Time-out of an insert.")
     consumer_revoke_seconds: float = Field(
-        default=5, ge=0, description="How long a revoked partition's records may take to be stored."
+        default=5, ge=0, description="Time limit for storing a revoked partition's records."
     )
     consumer_stop_seconds: float = Field(
-        default=6, ge=0, description="How long storing may go on after SIGTERM; what is left is redelivered."
+        default=6, ge=0, description="Time limit for storing after SIGTERM; what is left is redelivered."
     )
-    consumer_breaker_window: int = Field(default=1_000, ge=1, description="The breaker looks at this many records.")
-    consumer_breaker_at_least: int = Field(default=200, ge=1, description="It needs to have seen this many.")
-    consumer_breaker_ratio: float = Field(default=0.2, ge=0, description="Share in quarantine that stops us; 1: never.")
+    consumer_breaker_window: int = Field(default=1_000, ge=1, description="The breaker's window, in records.")
+    consumer_breaker_at_least: int = Field(
+        default=200, ge=1, description="Records that the window needs before the ratio counts."
+    )
+    consumer_breaker_ratio: float = Field(
+        default=0.2, ge=0, description="Share of bad records at which the breaker stops the consumer; 1: never."
+    )
     consumer_breaker_consecutive: int = Field(
-        default=100, ge=0, description="Records in a row in quarantine that stop us; 0: never."
+        default=100, ge=0, description="Bad records in a row at which the breaker stops the consumer; 0: never."
     )
-    consumer_audit_seconds: float = Field(default=30, gt=0, description="Between audits of what came since the last.")
+    consumer_audit_seconds: float = Field(default=30, gt=0, description="Interval between audits of new records.")
     consumer_audit_full_seconds: float = Field(
-        default=60, gt=0, description="Between audits of everything; never more than 5 % of the time is spent on them."
+        default=60, gt=0, description="Interval between full audits, which never take more than 5 % of the time."
     )
     consumer_erasure_refresh_seconds: float = Field(
-        default=5, ge=0, description="How old our list of the erased may be."
+        default=5, ge=0, description="Maximum age of the list of erased viewers."
     )
 
     @property

@@ -2,7 +2,7 @@
 
 The trainer writes it under a temporary name and renames it once complete; nobody changes it afterwards.
 `services.common.bundle` writes and opens it. Shared arrays are ``<name>.npy``, a model's own are
-``models/<model>/<name>.npy``: which those are, the model's *kind* knows (`services.trainer.models.kinds` and
+``models/<model>/<name>.npy``. The model's *kind* defines those (`services.trainer.models.kinds` and
 `services.inference.models.kinds`, one file per kind on each side).
 """
 
@@ -34,12 +34,12 @@ SHARED_ARRAYS: dict[str, tuple[str, int]] = {
 }
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
-"""Of a model, a kind or an array: it is also the name of a folder, a file or a Python module."""
+"""The name of a model, a kind or an array, which is also a folder's, a file's or a Python module's name."""
 _ARRAY_FILE = r"^(models/[a-z][a-z0-9_]{0,31}/)?[a-z][a-z0-9_]{0,31}\.npy$"
 
 
 class FileDigest(BaseModel):
-    """What an array file must be, so that a torn or foreign file is refused."""
+    """What an array file must contain; truncated and foreign files are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -55,7 +55,9 @@ class Canary(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     user_id: int
-    item_ids: list[int] = Field(description="The ten best items for the user's history in the bundle, seen too.")
+    item_ids: list[int] = Field(
+        description="The ten best items for the user's history in the bundle, including items seen."
+    )
 
 
 class ConfidenceParameters(BaseModel):
@@ -79,14 +81,12 @@ class ModelEntry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Name
-    parameters: dict[str, Any] = Field(
-        default_factory=dict, description="What it was trained with, in its kind's terms."
-    )
+    parameters: dict[str, Any] = Field(default_factory=dict, description="Its training parameters, named by its kind.")
     canaries: list[Canary] = Field(default_factory=list)
 
 
 class Manifest(BaseModel):
-    """What a bundle holds, where it came from and how to check it."""
+    """What a bundle contains, where it came from and how to verify it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -95,13 +95,15 @@ class Manifest(BaseModel):
     created_at: AwareDatetime
     code_revision: str
     run_id: str
-    data_from: AwareDatetime | None = Field(description="Time of the first event that was trained on.")
-    data_until: AwareDatetime | None = Field(description="Time of the last event that was trained on.")
+    data_from: AwareDatetime | None = Field(description="Time of the first event in the training data.")
+    data_until: AwareDatetime | None = Field(description="Time of the last event in the training data.")
     rows: dict[str, int] = Field(description="Counts: signals, users, items, positives, …")
-    topic_id: str | None = Field(description="Id of the Kafka topic `events` of the offsets; None: no topic yet.")
+    topic_id: str | None = Field(
+        description="Id of the Kafka topic `events` that the offsets refer to; None: no topic yet."
+    )
     offsets: dict[int, int] = Field(description="Per partition the offset of the first event *not* in the extract.")
     confidence: ConfidenceParameters
-    parameters: dict[str, Any] = Field(default_factory=dict, description="Everything else the run was given.")
+    parameters: dict[str, Any] = Field(default_factory=dict, description="All other parameters of the run.")
     genres: list[str]
     metrics: dict[str, float] = Field(default_factory=dict, description="By model and metric, e.g. `als_ndcg`.")
     models: dict[Name, ModelEntry] = Field(min_length=1)
@@ -116,17 +118,17 @@ class Manifest(BaseModel):
     @model_validator(mode="after")
     def _default_is_a_model(self) -> "Manifest":
         if self.default_model not in self.models:
-            raise ValueError(f"default_model {self.default_model!r} is none of the models {sorted(self.models)}")
+            raise ValueError(f"default_model {self.default_model!r} is not one of the models {sorted(self.models)}")
         return self
 
 
 FORMAT_1_FILES = {f"{MODELS_FOLDER}/als/{name}.npy": f"{name}.npy" for name in ("item_factors", "user_factors")}
-"""Where a bundle of format 1 has files that are elsewhere in format 2."""
+"""Where format 1 keeps the files that format 2 keeps elsewhere."""
 _FORMAT_1_UNUSED = "genre_popularity.npy"
 
 
 def from_format_1(given: dict[str, Any]) -> dict[str, Any]:
-    """Return a manifest of format 1, which held one iALS model, as format 2 has it; its ``format`` stays 1.
+    """Return a format 1 manifest, which had one iALS model, as a format 2 one; its ``format`` stays 1.
 
     An older release's champion is still served after an upgrade, until the next training.
     """

@@ -4,8 +4,8 @@
 complete and stamped. Both refuse unknown fields. The JSON Schema of `Event` is kept beside this
 file in ``event.schema.json``; a test compares them.
 
-What is a valid event is defined here and nowhere else: whoever takes JSON in (the API, the consumer,
-the replicas) calls `from_json`.
+This is the only definition of a valid event: everything that reads events from JSON (the API, the consumer, the
+replicas) calls `from_json`.
 """
 
 import json
@@ -32,18 +32,18 @@ SCHEMA_VERSION = 1
 SchemaVersion = Annotated[int, Strict(), Field(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)]
 MAX_EVENTS_PER_REQUEST = 1_000
 EARLIEST_EVENT_TIME = datetime.fromisoformat("1970-01-02T00:00:00+00:00")
-"""Older times are refused: a zero clock is a client's mistake, not a time."""
+"""Earlier times are refused: they come from clients whose clock is not set."""
 MAX_CLOCK_AHEAD_SECONDS = 300
-"""An event that is further ahead than this of the time at which it was taken in is refused."""
+"""Events whose time is further ahead of their arrival are refused."""
 CLOCK_SKEW_SECONDS = 30
-"""How much stricter the API is, by its own clock, than the topic, by the broker's: what the API has answered with 202
-must not be refused there because the two clocks differ, or because time passed on the way."""
+"""How much stricter the API, by its own clock, is than the consumer, by the broker's: an event that the API accepted
+must not be refused later because the two clocks differ."""
 _MAX_AHEAD = timedelta(seconds=MAX_CLOCK_AHEAD_SECONDS)
 TOO_FAR_AHEAD = f"is more than {MAX_CLOCK_AHEAD_SECONDS} s ahead of the time at which it was taken in"
 _TAKEN_AT = "taken_at"
 _NOT_A_TIME: LiteralString = "must be a date and a time with a time zone, as ISO 8601 has them"
 _THIS_CENTURY = r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z$"
-"""A time as nearly all are: neither a number nor before `EARLIEST_EVENT_TIME`, and in UTC."""
+"""The usual form of a time: in UTC, not a number, not before `EARLIEST_EVENT_TIME`."""
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -58,8 +58,8 @@ def from_json(kind: type[_Model], value: bytes, taken_at: datetime | None) -> _M
     Args:
         kind: `Event`, `EventIn` or a model made of them.
         value: JSON.
-        taken_at: when it came in, by a clock that we trust, which on the topic is the record's own time: no event's
-            time may be too far ahead of it. None: the caller asks `is_too_far_ahead` itself.
+        taken_at: when it arrived, by a clock that we trust (on the topic: the record's timestamp). An event's time may
+            be at most `MAX_CLOCK_AHEAD_SECONDS` ahead of it. None: the caller checks `is_too_far_ahead` itself.
 
     Raises:
         pydantic.ValidationError: it is not valid; names each wrong field.

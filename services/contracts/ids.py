@@ -8,12 +8,12 @@ UserId = NewType("UserId", int)
 ItemId = NewType("ItemId", int)
 
 MAX_ID = 2**53 - 2
-"""The greatest id of a viewer or a film. Every JSON parser reads integers up to one more exactly."""
+"""The largest id of a viewer or a film: 2^53 − 2. Every JSON parser reads integers up to one more exactly."""
 
 PROBE_USER = UserId(MAX_ID + 1)
-"""The viewer in whose name `services.probe` likes films all the time; training and statistics leave it out."""
+"""The viewer id that `services.probe` uses for its likes; training and statistics leave it out."""
 PROBE_SOURCE = "probe"
-"""The `source` of its events, and of no others."""
+"""The `source` of the probe's events; refused from everyone else."""
 
 UserIdField = Annotated[
     UserId, Field(ge=1, le=PROBE_USER, description=f"The viewer's id; {PROBE_USER} is the probe's.", examples=[42])

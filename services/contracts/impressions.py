@@ -10,7 +10,7 @@ from services.contracts.events import SCHEMA_VERSION, SchemaVersion, plausible_t
 from services.contracts.ids import ItemIdField, UserIdField
 
 Label = Annotated[str, Field(max_length=200)]
-"""Names of which there are few: metrics have them as labels."""
+"""Names with few distinct values: they become metric labels."""
 
 
 class Impression(BaseModel):

@@ -1,4 +1,4 @@
-"""The log line: one JSON object with the same fields in every process, and the ids of what is going on."""
+"""The log line: one JSON object with the same fields in every process, and the ids of its context."""
 
 import json
 import logging
@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 TRACE_ID, REQUEST_ID, RUN_ID = "trace_id", "request_id", "run_id"
-"""Fields by which lines of several processes belong together: a trace, a request to the API, a run of the trainer."""
+"""Fields that correlate the lines of several processes: a trace, a request to the API, a run of the trainer."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _ENCODE = json.JSONEncoder(ensure_ascii=False, default=str).encode
@@ -18,7 +18,7 @@ _context: ContextVar[Mapping[str, str] | None] = ContextVar("log_context", defau
 
 @contextmanager
 def log_context(**fields: str) -> Iterator[None]:
-    """Add fields to every line that is logged inside the block, also by what it calls in other threads' names."""
+    """Add fields to every line that is logged inside the block, whichever logger logs it."""
     token = _context.set({**(_context.get() or {}), **fields})
     try:
         yield

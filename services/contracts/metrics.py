@@ -26,96 +26,114 @@ LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 EVENTS_PRODUCED = Metric("events_produced_total", "counter", "Events sent to Kafka, by outcome.", ("outcome",))
 INGEST_RECORDS_CONSUMED = Metric("ingest_records_consumed_total", "counter", "Records polled.", ("topic",))
 INGEST_ROWS_WRITTEN = Metric(
-    "ingest_rows_written_total", "counter", "Rows that ClickHouse acknowledged.", ("topic", "partition")
+    "ingest_rows_written_total", "counter", "Rows acknowledged by ClickHouse.", ("topic", "partition")
 )
-INGEST_INSERT_SECONDS = Metric("ingest_insert_seconds", "histogram", "Time of one insert.", ("table",), LATENCY)
+INGEST_INSERT_SECONDS = Metric("ingest_insert_seconds", "histogram", "Duration of one insert.", ("table",), LATENCY)
 INGEST_BLOCK_ROWS = Metric(
-    "ingest_block_rows", "histogram", "Rows of a sealed block.", ("topic",), (1, 10, 100, 1_000, 5_000, 10_000, 50_000)
+    "ingest_block_rows", "histogram", "Rows in a sealed block.", ("topic",), (1, 10, 100, 1_000, 5_000, 10_000, 50_000)
 )
-INGEST_INSERT_RETRIES = Metric("ingest_insert_retries_total", "counter", "Inserts sent again, by reason.", ("code",))
-INGEST_COMMIT_FAILURES = Metric("ingest_commit_failures_total", "counter", "Offset commits that failed.")
-INGEST_REBALANCES = Metric("ingest_rebalances_total", "counter", "Partitions assigned, revoked, lost.", ("kind",))
-INGEST_QUARANTINED = Metric("ingest_quarantined_total", "counter", "Records set aside, by reason.", ("reason",))
+INGEST_INSERT_RETRIES = Metric("ingest_insert_retries_total", "counter", "Insert retries, by reason.", ("code",))
+INGEST_COMMIT_FAILURES = Metric("ingest_commit_failures_total", "counter", "Failed offset commits.")
+INGEST_REBALANCES = Metric(
+    "ingest_rebalances_total", "counter", "Rebalance callbacks, by kind: assigned, revoked, lost.", ("kind",)
+)
+INGEST_QUARANTINED = Metric("ingest_quarantined_total", "counter", "Records quarantined, by reason.", ("reason",))
 
-# Truth
+# Delivery guarantee
 INGEST_CONSUMER_LAG = Metric(
-    "ingest_consumer_lag_messages", "gauge", "Records behind the topic's head.", ("topic", "partition")
+    "ingest_consumer_lag_messages", "gauge", "Consumer lag: records that are not committed yet.", ("topic", "partition")
 )
 INGEST_LAST_COMMITTED = Metric(
-    "ingest_last_committed_event_timestamp_seconds", "gauge", "Kafka time of the last committed record.", ("topic",)
+    "ingest_last_committed_event_timestamp_seconds",
+    "gauge",
+    "Kafka timestamp of the last committed record.",
+    ("topic",),
 )
 INGEST_RETENTION_HEADROOM = Metric(
-    "ingest_retention_headroom_seconds", "gauge", "Time until retention overtakes the consumer.", ("topic",)
+    "ingest_retention_headroom_seconds",
+    "gauge",
+    "Time until retention deletes records that are not consumed yet.",
+    ("topic",),
 )
 INGEST_AUDIT_MISSING = Metric(
-    "ingest_audit_missing_offsets", "gauge", "Committed offsets that are not stored.", ("topic", "partition")
+    "ingest_audit_missing_offsets", "gauge", "Committed offsets that ClickHouse does not hold.", ("topic", "partition")
 )
-INGEST_AUDIT_LAST = Metric("ingest_audit_timestamp_seconds", "gauge", "When the last audit ended.", ("topic",))
+INGEST_AUDIT_LAST = Metric("ingest_audit_timestamp_seconds", "gauge", "Time at which the last audit ended.", ("topic",))
 INGEST_UNKNOWN_FILMS = Metric(
-    "ingest_unknown_film_rows", "gauge", "Stored signals of films that the catalogue does not have."
+    "ingest_unknown_film_rows", "gauge", "Stored signals for films that are not in the catalogue."
 )
-INGEST_ERASED = Metric("ingest_erased_total", "counter", "Records of erased viewers that were not stored.", ("topic",))
+INGEST_ERASED = Metric("ingest_erased_total", "counter", "Records of erased viewers that were skipped.", ("topic",))
 
 # API
 HTTP_REQUEST_SECONDS = Metric(
-    "http_server_request_duration_seconds", "histogram", "Time of a request.", ("route", "method", "status"), LATENCY
+    "http_server_request_duration_seconds",
+    "histogram",
+    "Duration of a request.",
+    ("route", "method", "status"),
+    LATENCY,
 )
-HTTP_IN_FLIGHT = Metric("http_server_active_requests", "gauge", "Requests being answered.")
+HTTP_IN_FLIGHT = Metric("http_server_active_requests", "gauge", "Requests in progress.")
 EVENTS_PUBLISH_SECONDS = Metric(
-    "events_publish_seconds", "histogram", "Time until the broker acknowledged a request's events.", (), LATENCY
+    "events_publish_seconds", "histogram", "Time until the broker acknowledged the events of a request.", (), LATENCY
 )
 
 # Serving
 RECOMMENDATIONS_SERVED = Metric(
-    "recommendations_served_total", "counter", "Lists that were served.", ("strategy", "variant")
+    "recommendations_served_total", "counter", "Recommendation lists served.", ("strategy", "variant")
 )
 RECOMMENDATION_SECONDS = Metric(
-    "recommendation_seconds", "histogram", "Scoring and ranking alone.", ("strategy",), FAST
+    "recommendation_seconds", "histogram", "Time to score and rank one list.", ("strategy",), FAST
 )
-IMPRESSIONS_DROPPED = Metric("impressions_dropped_total", "counter", "Impressions that could not be queued.")
+IMPRESSIONS_DROPPED = Metric("impressions_dropped_total", "counter", "Impressions dropped because the queue was full.")
 LIVE_HISTORY_LAG = Metric(
-    "live_history_lag_seconds", "histogram", "Time from Kafka's timestamp until an event was folded in.", (), LATENCY
+    "live_history_lag_seconds",
+    "histogram",
+    "Time from an event's Kafka timestamp until it was applied to the live history.",
+    (),
+    LATENCY,
 )
 LIVE_HISTORY_SKIPPED = Metric(
-    "live_history_skipped_total", "counter", "Records of the topic that could not be folded in."
+    "live_history_skipped_total", "counter", "Records of the topic that could not be applied to the live history."
 )
 LIVE_HISTORY_GAP = Metric(
     "live_history_gap_offsets",
     "gauge",
-    "Offsets after the served model's extract that neither Kafka nor ClickHouse could give.",
+    "Offsets after the served model's extract that neither Kafka nor ClickHouse could supply.",
 )
 
 # Model
-MODEL_INFO = Metric("model_info", "gauge", "1 for the model that is served.", ("version", "stage"))
-MODEL_TRAINED_TIMESTAMP = Metric("model_trained_timestamp_seconds", "gauge", "When the served model was made.")
+MODEL_INFO = Metric("model_info", "gauge", "1 for the model being served.", ("version", "stage"))
+MODEL_TRAINED_TIMESTAMP = Metric(
+    "model_trained_timestamp_seconds", "gauge", "Time at which the served model was trained."
+)
 MODEL_RELOADS = Metric("model_reload_total", "counter", "Reloads, by outcome.", ("outcome",))
 MODEL_METRIC = Metric("model_metric", "gauge", "Offline metrics of the served model.", ("name", "split"))
 MODEL_CHAMPION_INFO = Metric("model_champion_info", "gauge", "1 for the registry's champion.", ("version",))
 MODEL_CHAMPION_TRAINED = Metric(
-    "model_champion_trained_timestamp_seconds", "gauge", "When the registry's champion was made."
+    "model_champion_trained_timestamp_seconds", "gauge", "Time at which the registry's champion was trained."
 )
 MODEL_OFFLINE_METRIC = Metric(
     "model_offline_metric", "gauge", "Offline metrics of the latest version in the registry.", ("version", "name")
 )
 
-# Recommender, from the stores; `window` is 1h, 1d or 7d. The probe's viewer is left out.
+# Recommendation quality, read from ClickHouse; `window` is 1h, 1d or 7d. The probe's viewer is left out.
 LISTS_SHOWN = Metric(
     "recommender_lists_shown", "gauge", "Lists shown within the window.", ("model_version", "variant", "window")
 )
 LISTS_LIKED = Metric(
     "recommender_lists_liked",
     "gauge",
-    "Of these, lists with at least one like.",
+    "Lists shown within the window that got at least one like.",
     ("model_version", "variant", "window"),
 )
 CTR = Metric(
     "recommender_ctr_ratio",
     "gauge",
-    "Share of the lists shown that got a like.",
+    "Click-through rate: share of the lists shown that got at least one like.",
     ("model_version", "variant", "window"),
 )
 CATALOGUE_COVERAGE = Metric(
-    "recommender_catalogue_coverage_ratio", "gauge", "Share of the catalogue that was shown.", ("window",)
+    "recommender_catalogue_coverage_ratio", "gauge", "Share of the catalogue shown within the window.", ("window",)
 )
 NOVELTY = Metric(
     "recommender_novelty_bits", "gauge", "Mean self-information of the films shown: rarer is higher.", ("window",)
@@ -128,32 +146,34 @@ LIKE_TO_LIST_SECONDS = Metric(
 PROBE_ROUNDS = Metric("like_probe_rounds_total", "counter", "Rounds of the probe, by outcome.", ("outcome",))
 
 # Exporter
-DEPENDENCY_UP = Metric("dependency_up", "gauge", "1 when the exporter could read it last time.", ("dependency",))
-EXPORTER_COLLECT_SECONDS = Metric("exporter_collect_seconds", "gauge", "Time of the last collection.", ("part",))
+DEPENDENCY_UP = Metric("dependency_up", "gauge", "1 if the exporter's last read succeeded.", ("dependency",))
+EXPORTER_COLLECT_SECONDS = Metric("exporter_collect_seconds", "gauge", "Duration of the last collection.", ("part",))
 EXPORTER_LAST_SUCCESS = Metric(
-    "exporter_last_success_timestamp_seconds", "gauge", "When a part was last collected without error.", ("part",)
+    "exporter_last_success_timestamp_seconds", "gauge", "Time of a part's last successful collection.", ("part",)
 )
 
 # The nightly run, as the trainer's steps record themselves in PostgreSQL
 STEP_LAST_SUCCESS = Metric(
-    "trainer_step_last_success_timestamp_seconds", "gauge", "When a step last ended with status 0.", ("step",)
+    "trainer_step_last_success_timestamp_seconds", "gauge", "Time at which a step last succeeded.", ("step",)
 )
-STEP_LAST_DURATION = Metric("trainer_step_last_duration_seconds", "gauge", "How long its last run took.", ("step",))
-STEP_LAST_STATUS = Metric("trainer_step_last_exit_status", "gauge", "The exit status of its last run.", ("step",))
+STEP_LAST_DURATION = Metric(
+    "trainer_step_last_duration_seconds", "gauge", "Duration of the step's last run.", ("step",)
+)
+STEP_LAST_STATUS = Metric("trainer_step_last_exit_status", "gauge", "Exit status of the step's last run.", ("step",))
 
 # Erasure, as PostgreSQL lists it
 ERASURES_PENDING = Metric(
-    "erasures_pending", "gauge", "Erased viewers of whom models, folders of runs or landed files still hold something."
+    "erasures_pending", "gauge", "Erased viewers whose data is still in models, run folders or landed files."
 )
 ERASURE_OLDEST_PENDING = Metric(
-    "erasure_oldest_pending_seconds", "gauge", "How long the oldest of these erasures has waited; 0: none waits."
+    "erasure_oldest_pending_seconds", "gauge", "Age of the oldest pending erasure; 0 if none is pending."
 )
 
 # Demo
 UI_API_SECONDS = Metric(
     "ui_api_request_seconds",
     "histogram",
-    "Time of a call to the API, as the demo sees it.",
+    "Duration of the demo's calls to the API.",
     ("route", "outcome"),
     LATENCY,
 )

@@ -1,8 +1,8 @@
-"""Whom an HTTP server listens to: requests that were addressed to it, and that no foreign page made a browser send.
+"""Origin guard: refuses requests that another site's page made a browser send (DNS rebinding, cross-site requests).
 
-A page can make the browser of whoever opens it send requests to 127.0.0.1 and to private networks. It cannot choose the
-headers `Host`, `Origin` and `Sec-Fetch-*`: the first gives away a name that was pointed at our address (DNS rebinding),
-the others that the page is not ours. Programs send neither `Origin` nor `Sec-Fetch-Site`.
+Any page can make its visitor's browser send requests to 127.0.0.1 and to private networks, but it cannot set the
+headers `Host`, `Origin` and `Sec-Fetch-*`. `Host` reveals a foreign name that resolves to our address (DNS rebinding);
+the others reveal a foreign page. Programs other than browsers send neither `Origin` nor `Sec-Fetch-Site`.
 """
 
 import re
@@ -17,11 +17,11 @@ _OURS = frozenset({"same-origin", "none"})
 _WATCHED = frozenset({b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest"})
 _REMEMBERED = 100
 _MAPPED = "::ffff:"
-"""How a socket for both kinds of address writes an IPv4 address."""
+"""The prefix of an IPv4 address on a dual-stack socket."""
 
 
 class Refusal(NamedTuple):
-    """Why a request is not listened to; `header` is what gave it away."""
+    """Why a request is refused; `header` is the header at fault."""
 
     status: HTTPStatus
     header: str
@@ -29,7 +29,7 @@ class Refusal(NamedTuple):
 
 
 class OriginGuard:
-    """Knows the names that the server goes by: loopback, the configured ones, the address that a connection reached."""
+    """Accepts requests for the server's own names: loopback, the configured names and its own address."""
 
     def __init__(self, allowed_hosts: Iterable[str]) -> None:
         self._names = LOOPBACK | {name.lower() for name in allowed_hosts}
@@ -42,13 +42,13 @@ class OriginGuard:
 
         Args:
             headers: names in lower case.
-            reached: the address at which the connection arrived. Whoever asks for an address and not for a name cannot
-                have been misled about the name, so it is always ours: probes and scrapers ask like that.
-            may_be_linked: other pages may lead their user here; they cannot read what is shown then.
+            reached: the local address of the connection. It is always a valid `Host`: a request for an address, as
+                probes and scrapers send, cannot be the result of DNS rebinding.
+            may_be_linked: allow links from other sites, whose pages cannot read the answer.
         """
         given = [header for header in headers if header[0] in _WATCHED]
         if len(given) == 1 and (given[0][1], reached) in self._accepted:
-            return None  # a program's request; nearly all are
+            return None  # not from a browser, as nearly all requests
         values = {name: [v.decode("latin-1").lower() for n, v in given if n == name] for name in _WATCHED}
         return (
             self._wrong_host(values[b"host"], reached)
@@ -80,5 +80,5 @@ def _foreign_page(values: dict[bytes, list[str]], may_be_linked: bool) -> Refusa
     if all(value in _OURS for value in values[b"sec-fetch-site"]):
         return None
     if may_be_linked and values[b"sec-fetch-mode"] == ["navigate"] and values[b"sec-fetch-dest"] == ["document"]:
-        return None  # the user follows a link into a tab; no page loads it into itself
+        return None  # the user follows a link; no page embeds the answer
     return Refusal(HTTPStatus.FORBIDDEN, "Sec-Fetch-Site", "is foreign: other pages may not send requests here")

@@ -24,13 +24,13 @@ class Strategy(StrEnum):
     """How a list was made."""
 
     TRAINED = "trained"
-    """The model scored the history that it was trained on: the viewer has done nothing since."""
+    """The model scored the viewer's history as of training; they have given no feedback since."""
     LIVE = "live"
-    """The model scored the viewer's whole history, with what they did since it was trained."""
+    """The model scored the viewer's whole history, including feedback since training."""
     POPULAR = "popular"
-    """Popular films: the viewer likes nothing yet."""
+    """Popular films: the viewer has liked nothing yet (cold start)."""
     POPULAR_FALLBACK = "popular_fallback"
-    """Popular films: the viewer likes some, and the model knows none of them."""
+    """Fallback to popular films: the model knows none of the liked films."""
 
 
 class Item(_Answer):
@@ -43,39 +43,39 @@ class Item(_Answer):
 
 
 class ScoredItem(Item):
-    """A film with the score that ordered it; scores compare within one list only."""
+    """A film and its score; scores are comparable only within one list."""
 
     score: float
 
 
 class _RankedItems(_Answer):
-    """Films in order, best first, with the model that ordered them."""
+    """Films, best first, and the model version that ranked them."""
 
     model_version: str
     items: list[ScoredItem]
 
 
 class Basis(StrEnum):
-    """What ordered a list of films that was made for no viewer in particular."""
+    """How a list that is not personalised was ranked."""
 
     POPULAR = "popular"
     """How many viewers like the film."""
     POPULAR_RECENTLY = "popular_recently"
     """How many viewers liked it in the last weeks of the model's data."""
     SAME_VIEWERS = "same_viewers"
-    """The model: films that the same viewers like."""
+    """By the model: films that the same viewers like."""
     SAME_GENRES = "same_genres"
-    """Fallback where the model does not know the film: popular films that share its genres."""
+    """Fallback: the model does not know the film, so popular films that share its genres."""
 
 
 class ItemList(_RankedItems):
-    """Films in order, best first, and what ordered them."""
+    """Films, best first, and how they were ranked."""
 
     basis: Basis
 
 
 class Recommendations(_RankedItems):
-    """A viewer's list. Send ``request_id`` with the events that it leads to."""
+    """A viewer's list. Send its ``request_id`` with the feedback events that it leads to."""
 
     request_id: UUID
     user_id: UserId
@@ -91,7 +91,7 @@ class ItemSearch(_Answer):
 
 
 class HistoryEntry(_Answer):
-    """What a viewer said about one film; each signal as it stands now, None when never given."""
+    """A viewer's feedback on one film: the latest value of each signal, None if never given."""
 
     item: Item
     opinion: int | None = Field(description="+1 liked, -1 disliked, 0 withdrawn.")
@@ -117,7 +117,7 @@ class EventsIn(BaseModel):
 
 
 class EventAccepted(_Answer):
-    """What was stored for one event: the broker has acknowledged it."""
+    """One accepted event as it was stored; the broker has acknowledged it."""
 
     event_id: UUID
     event_time: datetime
@@ -143,7 +143,7 @@ class ModelInfo(_Answer):
     users: int
     items: int
     models: dict[str, str] = Field(description="The kind of each of its models, by name.")
-    default_model: str = Field(description="The one that answers unless a request names another.")
+    default_model: str = Field(description="The model used unless a request names another.")
     metrics: dict[str, float]
 
 
@@ -156,14 +156,14 @@ class Reloaded(_Answer):
 
 
 class FieldError(_Answer):
-    """One field that was wrong: a dotted path into the request, and what is wrong with it."""
+    """An invalid field: its dotted path in the request, and what is wrong with it."""
 
     field: str
     message: str
 
 
 class Problem(_Answer):
-    """An error as RFC 9457 lays it out, with the fields that were wrong."""
+    """An error as in RFC 9457, with the invalid fields."""
 
     type: str = "about:blank"
     title: str
@@ -174,7 +174,7 @@ class Problem(_Answer):
 
 
 class UnconfirmedEvent(_Answer):
-    """An event that may or may not have been stored; sent again with this ``event_id`` it counts once."""
+    """An event that may or may not have been stored. Send it again with this ``event_id``: it counts once."""
 
     index: int = Field(description="Position in the request.")
     event_id: UUID
@@ -182,7 +182,7 @@ class UnconfirmedEvent(_Answer):
 
 
 class PublishProblem(Problem):
-    """The broker did not acknowledge everything in time; events that are not listed were stored."""
+    """The broker did not acknowledge all events in time; those not listed were stored."""
 
     unconfirmed: list[UnconfirmedEvent] = []
 
@@ -201,39 +201,41 @@ class Readiness(_Answer):
     """
 
     ready: bool
-    checks: dict[str, bool] = Field(description="What readiness needs.")
-    details: dict[str, str | None] = Field(description="What else an operator wants to know.")
+    checks: dict[str, bool] = Field(description="The conditions for readiness.")
+    details: dict[str, str | None] = Field(description="Further information for operators.")
 
 
 class Kept(StrEnum):
-    """How long a topic keeps the viewer's records."""
+    """How long a Kafka topic keeps the viewer's records."""
 
     UNTIL = "until"
     UNLIMITED = "unlimited"
     UNKNOWN = "unknown"
-    """Kafka did not say; ask again."""
+    """Kafka did not answer; ask again."""
 
 
 class KafkaRecords(_Answer):
-    """Records of the viewer that Kafka may still hold; nothing that is served or trained on comes from them."""
+    """Kafka topics that may still hold the viewer's records, which are neither served nor trained on."""
 
     topic: str
     kept: Kept
-    until: datetime | None = Field(None, description="When the last of them is deleted at the latest.")
+    until: datetime | None = Field(None, description="The latest time at which the last of them is deleted.")
 
 
 class Erased(_Answer):
-    """The viewer is refused and hidden for ever; what is not deleted yet is said, with when it will be."""
+    """The viewer is erased: refused and hidden for good. What is not deleted yet is listed with its deadline."""
 
     user_id: UserId
     erased_at: datetime
     forgotten_at: datetime | None = Field(
-        description="Since when no model, folder of a run or landed file holds anything; null: pending until tonight."
+        description="When the last model, run folder or file with the viewer's data was deleted; null: pending."
     )
-    pending_bundles: int = Field(description="Models on disk that still hold the viewer, whom no list uses any more.")
-    pending_viewers: int = Field(description="Erased viewers, this one included, who wait for the night.")
+    pending_bundles: int = Field(description="Models on disk that still contain the viewer; no list uses that data.")
+    pending_viewers: int = Field(description="Erasures, including this one, that wait for the nightly run.")
     kafka: list[KafkaRecords]
-    not_ours: list[str] = Field(description="What may hold the viewer's data and is not deleted by this service.")
+    not_ours: list[str] = Field(
+        description="Where else the viewer's data may be; this service does not delete it there."
+    )
 
 
 class ServedList(_Answer):
@@ -247,7 +249,7 @@ class ServedList(_Answer):
 
 
 class UserExport(_Answer):
-    """Everything that is kept about one viewer, from the stores themselves."""
+    """Everything that is stored about one viewer, read from the stores."""
 
     user_id: UserId
     demographics: dict[str, str | int | None] | None

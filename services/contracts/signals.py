@@ -13,8 +13,8 @@ from uuid import UUID
 from services.contracts.events import Action
 
 DECODER_VERSION = 2
-"""Raised with every change of what decodes to what, at most to 63: rows of another decoder never pass as a repeat of
-ours, and of one record decoded twice the later decoder's row counts."""
+"""Increased with every change in decoding, at most to 63. Rows of another decoder version are never deduplicated
+against ours, and of two rows decoded from one record the later version's counts."""
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 

@@ -1,4 +1,4 @@
-"""The headers that follow one like from the page through the API and Kafka to the consumer (W3C Trace Context)."""
+"""The headers that trace one like from the page through the API and Kafka to the consumer (W3C Trace Context)."""
 
 import random
 

@@ -1,1 +1,1 @@
-"""What the stores say about the stream, the lists and the models, also while the consumer is dead."""
+"""Metrics about the stream, the lists and the models, read from the stores, so they work while the consumer is down."""

@@ -19,7 +19,7 @@ def main() -> NoReturn:
     """Wire and run."""
     settings = ExporterSettings.from_environment()
     configure_logging("exporter", settings.log_level)
-    for client in ("urllib3", "clickhouse_connect"):  # a store that is away is told once, by us
+    for client in ("urllib3", "clickhouse_connect"):  # `Dependency` logs once that a store is unavailable
         logging.getLogger(client).setLevel(logging.CRITICAL)
     scheduler = make_scheduler(settings, REGISTRY)
     # A look may wait for two stores once, and three times for ClickHouse's answers.

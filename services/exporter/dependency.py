@@ -1,4 +1,4 @@
-"""A store that the exporter reads: connected anew for each look, so that no connection can hang from the last."""
+"""A store that the exporter reads. Each collection opens a new connection, so that none can hang from the last one."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 class NotThereError(Exception):
-    """The store answers, and does not have what was looked for: no fault of the store."""
+    """The store answers but does not have what was asked for, which is not the store's fault."""
 
 
 class Dependency(Generic[C]):

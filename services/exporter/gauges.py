@@ -1,4 +1,4 @@
-"""The gauges of the last look at each part, as Prometheus collects them."""
+"""The gauges of each part's last collection, as Prometheus scrapes them."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ Samples = Mapping[Metric, Mapping[Labels, float]]
 
 
 class Gauges(Collector):
-    """Holds each part's samples until its next look, whose samples replace all of them: what is gone ends."""
+    """Holds each part's samples until its next collection, which replaces all of them: series that are gone end."""
 
     def __init__(self, metrics: Iterable[Metric], registry: CollectorRegistry) -> None:
         self._metrics = tuple(metrics)
@@ -51,7 +51,7 @@ class Gauges(Collector):
 
 
 def _clean(metric: Metric, found: Mapping[Labels, float]) -> dict[Labels, float]:
-    """Leave out what could not be written out: one foreign value would take all metrics with it."""
+    """Leave out samples that cannot be rendered: one bad value would break the whole scrape."""
     clean: dict[Labels, float] = {}
     for labels, value in found.items():
         try:

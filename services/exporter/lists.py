@@ -1,7 +1,7 @@
-"""What ClickHouse says of the lists: how many were shown and liked, how much of the catalogue, how well known it is.
+"""Metrics of the lists, from ClickHouse: lists shown and liked, catalogue coverage, novelty.
 
-A list counts once, however often its record was stored, and so does its like: identity is viewer and request id. The
-viewer of the probe counts nowhere, nor do erased viewers.
+A list, and its like, counts once however often its record was stored: it is identified by viewer and request id. The
+probe's viewer and erased viewers are left out.
 """
 
 # ruff: noqa: S608 - only our own names and numbers go into the statements
@@ -19,7 +19,7 @@ WINDOWS = {"1h": 3600, "1d": 86_400, "7d": 604_800}
 _DEFAULT = ConfidenceParameters()
 _POSITIVE = "<positive>"
 MOST_SERIES = 300
-"""The names of models and variants are the sender's; of very many the most shown ones are told."""
+"""Cardinality limit: names of models and variants come from clients, so only the most shown ones are exported."""
 _SECONDS = "[" + ", ".join(str(seconds) for seconds in WINDOWS.values()) + "]"
 _NAME = {seconds: name for name, seconds in WINDOWS.items()}
 # `record_time` is when Kafka took the record: it tells which months to read.

@@ -1,4 +1,4 @@
-"""What PostgreSQL says: which model should be served, how the nightly run went, who is erased but not forgotten yet."""
+"""Metrics from PostgreSQL: the champion, the steps of the nightly run, pending erasures."""
 
 from datetime import datetime, timezone
 from typing import Any
@@ -28,7 +28,7 @@ _STEPS = sql.SQL(
 
 
 def look(connection: Connection[Any]) -> Samples:
-    """Return champion, the newest version's offline metrics, how each step last ended, and whose erasure is pending.
+    """Return the champion, the newest version's offline metrics, each step's last outcome, and pending erasures.
 
     Raises:
         psycopg.Error: PostgreSQL does not answer or refuses.

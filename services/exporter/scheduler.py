@@ -1,4 +1,4 @@
-"""Looks at each part when it is due, whatever the stores and the other parts do."""
+"""Collects each part when it is due, independent of the other parts."""
 
 import logging
 import threading
@@ -31,9 +31,9 @@ class Part:
 
 
 class Scheduler:
-    """Looks at every part on a thread of its own, so that none waits for another's store.
+    """Collects every part on its own thread, so that none waits for another's store.
 
-    What a part showed stays when a look fails; its age tells.
+    After a failed collection a part's last samples stay; their age is a metric.
     """
 
     def __init__(self, parts: Sequence[Part], dependencies: Sequence[Dependency[Any]], gauges: Gauges) -> None:
@@ -43,7 +43,7 @@ class Scheduler:
         self._lock = threading.Lock()
 
     def run(self, heartbeat: Heartbeat) -> NoReturn:
-        """Look for ever; the heart beats as long as every part's look ends within ``heartbeat.at_most_seconds``."""
+        """Collect for ever; the heartbeat stops when a collection takes over ``heartbeat.at_most_seconds``."""
         for part in self._parts:
             threading.Thread(target=self._follow, args=(part,), name=part.name, daemon=True).start()
         while True:
@@ -59,14 +59,14 @@ class Scheduler:
             time.sleep(max(0.05, part.due - time.monotonic()))
 
     def look(self, part: Part) -> None:
-        """Look at a part; raises nothing that the stores do."""
+        """Collect a part; errors of the stores are logged, not raised."""
         part.looking_since = start = time.monotonic()
         try:
             self._gauges.show(part.name, part.look())
             part.succeeded_at = time.time()
         except NotThereError as error:
             log.warning("%s: %s", part.name, error)
-        except Exception as error:  # the dependency has said which store; here it is only how often
+        except Exception as error:  # `Dependency` has logged which store
             log.debug("%s could not be looked at: %r", part.name, error)
         part.looking_since = None
         part.took_seconds = time.monotonic() - start

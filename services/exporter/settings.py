@@ -20,8 +20,8 @@ class ExporterSettings(KafkaSettings, ClickHouseSettings, PostgresSettings, Metr
     impressions_topic: str = Field(default=IMPRESSIONS_TOPIC, description="The topic of served lists.")
     exporter_port: int = Field(default=9102, ge=0, le=65535, description="/metrics and /health; 0: any free port.")
     exporter_interval_seconds: float = Field(
-        default=15, gt=0, description="Between looks at lag, audit, registry and the nightly run."
+        default=15, gt=0, description="Interval for lag, audit, registry and the nightly run."
     )
     exporter_lists_seconds: float = Field(
-        default=60, gt=0, description="Between looks at the lists shown and liked, which read a week of them."
+        default=60, gt=0, description="Interval for the metrics of lists, which read a week of them."
     )

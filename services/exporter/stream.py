@@ -1,4 +1,4 @@
-"""What Kafka says of the stream: how far the consumers are behind, and how long its records will still be there."""
+"""Metrics from Kafka: the consumer's lag, and how long its records will still be retained."""
 
 import logging
 import time
@@ -18,11 +18,11 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 5
 LOOK_BACK = (1, 100, 10_000)
-"""How many offsets before the committed one are looked at for the last record, one after the other."""
+"""How many offsets before the committed one are searched for the last record."""
 
 
 def look(admin: AdminClient, brokers: str, group: str, name: str) -> Samples:
-    """Return lag, the time of what was committed last, and the time left until records that wait are deleted.
+    """Return lag, time of the last committed record, and time left until unconsumed records are deleted.
 
     A partition for which no broker answers is left out; the others are shown.
 
@@ -56,7 +56,7 @@ def _identify(admin: AdminClient, name: str) -> TopicIdentity:
 
 
 def _stored_last(brokers: str, topic: TopicIdentity, places: Mapping[int, Position]) -> dict[int, int]:
-    """Return per partition the time of the last record before the committed offset; of some there is none.
+    """Return per partition the time of the last record before the committed offset, where there is one.
 
     It is the one just before, but for transactions, which leave offsets without a record.
     """
@@ -107,7 +107,7 @@ def _record_times(
 
 @contextmanager
 def _reader(brokers: str) -> Iterator[Consumer]:
-    """A consumer that joins no group and fetches little: few records are wanted."""
+    """A consumer that joins no group and fetches little, as only a few records are read."""
     config = client_config(brokers, "movierecs-exporter") | {
         "group.id": "movierecs-exporter",
         "enable.auto.commit": False,
@@ -115,7 +115,7 @@ def _reader(brokers: str) -> Iterator[Consumer]:
         "enable.partition.eof": True,
         "fetch.message.max.bytes": 65_536,
         "queued.min.messages": 1,
-        "fetch.queue.backoff.ms": 10,  # or partitions wait a second for each other, once one record is there
+        "fetch.queue.backoff.ms": 10,  # otherwise partitions wait a second for each other once one record is there
         "fetch.wait.max.ms": 50,
     }
     reader = Consumer(config, logger=log)

@@ -1,4 +1,4 @@
-"""What the audit's ledger in ClickHouse says: are all committed offsets stored, and who looked when."""
+"""Metrics from the audit ledger in ClickHouse: missing offsets, and the time of the last audit."""
 
 # ruff: noqa: S608 - only our own names and numbers go into the statements
 from clickhouse_connect.driver.client import Client
@@ -20,7 +20,7 @@ _AUDIT = f"""
 
 
 def look(client: Client) -> Samples:
-    """Return the offsets that the last audits of each partition miss, and when the last audit of each topic was.
+    """Return the missing offsets per partition, and the time of each topic's last audit.
 
     Raises:
         clickhouse_connect.driver.exceptions.Error: ClickHouse does not answer or refuses.

@@ -1,6 +1,6 @@
-"""How much of what is stored is about films that the catalogue does not have.
+"""Stored signals for films that are not in the catalogue.
 
-The consumer takes such events: it cannot know the catalogue, which may be loaded later. They are counted here instead.
+The consumer accepts such events, because the catalogue may be loaded later. They are counted here.
 """
 
 from collections.abc import Collection
@@ -13,7 +13,7 @@ from services.exporter.gauges import Samples
 
 
 def look(client: Client, catalogue: Collection[int]) -> Samples:
-    """Return the number of signals of other films than those of ``catalogue``.
+    """Return the number of signals for films that are not in ``catalogue``.
 
     Raises:
         clickhouse_connect.driver.exceptions.Error: ClickHouse does not answer or refuses.

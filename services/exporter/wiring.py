@@ -37,7 +37,7 @@ METRICS = (
     metrics.EXPORTER_LAST_SUCCESS,
 )
 QUERY_SECONDS = 30
-"""An answer of ClickHouse or PostgreSQL that takes longer is given up."""
+"""Time limit of a query to ClickHouse or PostgreSQL."""
 
 
 def make_scheduler(settings: ExporterSettings, registry: CollectorRegistry) -> Scheduler:

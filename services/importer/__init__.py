@@ -1,1 +1,1 @@
-"""The importer: MovieLens data sets and landed files in; events in ClickHouse and the catalogue in PostgreSQL out."""
+"""The importer: loads MovieLens data sets and landed files into ClickHouse (events) and PostgreSQL (catalogue)."""

@@ -78,7 +78,7 @@ def _load(options: argparse.Namespace) -> Answer:
 
 
 def _import_files(_: argparse.Namespace) -> Answer:
-    """Take up the files of ratings that have landed."""
+    """Import the landed files of ratings."""
     settings = ImportSettings.from_environment()
     configure_logging("importer", settings.log_level)
     with (
@@ -92,7 +92,7 @@ def _import_files(_: argparse.Namespace) -> Answer:
 
 
 def _forget_files(_: argparse.Namespace) -> Answer:
-    """Take the lines of erased viewers out of landed files."""
+    """Remove the lines of erased viewers from landed files."""
     settings = ForgetSettings.from_environment()
     configure_logging("importer", settings.log_level)
     with closing(postgres.connect_when_up(settings.postgres_dsn)) as connection:

@@ -1,4 +1,4 @@
-"""The titles of the catalogue, out of PostgreSQL."""
+"""The catalogue's titles, from PostgreSQL."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""Cuts text into rows and columns with Arrow's CSV reader, and says on which line each row is.
+"""Parses CSV with Arrow's reader, and tells the line of each row.
 
-Values are quoted as RFC 4180 has it when the separator is a comma, and not at all otherwise.
+With a comma as separator values may be quoted as in RFC 4180, otherwise not.
 """
 
 import re
@@ -20,7 +20,7 @@ _csv: Any = pyarrow.csv  # a C extension without types
 DOUBLE_COLON = "::"
 UNIT_SEPARATOR = "\x1f"  # Arrow takes one character
 _LF, _QUOTE = b'\n"'
-_STRAY_QUOTE = "a quotation mark that opens or closes no value; inside a quoted value it is written twice"
+_STRAY_QUOTE = "stray quotation mark; inside a quoted value it has to be doubled"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Rows:
     record: NDArray[np.int64]
     """The number of each row, from 0, among the rows of the block, bad ones included."""
     bad: dict[int, str] = field(default_factory=dict)
-    """Rows that have not the right number of values or are wrongly quoted, with the reason."""
+    """Rows with the wrong number of values or wrong quoting, with the reason."""
 
     @property
     def records(self) -> int:

@@ -1,4 +1,4 @@
-"""Finds the rows of a file that say the same: 8 bytes of memory per row, and the few that may be doubled once more."""
+"""Finds duplicate rows of a file in 8 bytes of memory per row, plus the suspected duplicates."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Doubled:
 
 
 class DoubledRows:
-    """Notes a digest of viewer, film and time of each row."""
+    """Collects a digest of viewer, film and time of each row."""
 
     def __init__(self) -> None:
         self._digests = np.empty(0, np.uint64)
@@ -38,7 +38,7 @@ class DoubledRows:
         self._rows = end
 
     def suspects(self) -> NDArray[np.uint64] | None:
-        """Return the digests that came more than once, ascending; None if there is none. Nothing can be added then."""
+        """Return the digests seen more than once, ascending, or None. Nothing can be added afterwards."""
         digests = self._digests[: self._rows]
         digests.sort()
         again = digests[1:][digests[1:] == digests[:-1]]
@@ -54,7 +54,7 @@ class DoubledRows:
 
     @staticmethod
     def resolve(suspected: Iterable[tuple[NDArray[np.int64], NDArray[np.int64], Ratings]]) -> Doubled:
-        """Compare what is suspected, given as numbers, lines and values of rows, in the file's order."""
+        """Compare the suspected rows, given as numbers, lines and values, in the file's order."""
         parts = list(suspected)
         number, line = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
         user, item, stars, time = (

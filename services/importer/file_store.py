@@ -1,4 +1,4 @@
-"""Stores a file's ratings as events, once: which file it is, is told by its content alone."""
+"""Stores a file's ratings as events, once: a file is identified by its content."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ def rows_when_complete(postgres: Connection[Any], clickhouse: Client, digest: by
         ).fetchone()
     if found is None:
         return None
-    # An emptied ClickHouse beside a kept PostgreSQL is loaded anew.
+    # If ClickHouse was emptied and PostgreSQL was not, load again.
     stored = clickhouse.query(
         f"SELECT uniqExact(offset) FROM {EVENTS} WHERE epoch = {{epoch:UInt64}} AND partition = {{partition:UInt64}}",  # noqa: S608
         parameters={"epoch": FILES_EPOCH, "partition": partition_of(bytes.fromhex(found[1]))},
@@ -71,7 +71,7 @@ def store(
     waiting: list[Any] = []
 
     def insert() -> None:
-        # What ClickHouse has seen must pass through again: a crash may have come between the table and its view.
+        # Insert again even what ClickHouse has seen: a crash may have come between the table and its view.
         clickhouse.insert_arrow(EVENTS, pa.concat_tables(waiting), settings={"insert_deduplicate": 0})
         waiting.clear()
 
@@ -113,6 +113,6 @@ def note_rewritten(postgres: Connection[Any], old: bytes, new: bytes, lines_less
 
 
 def _erased_users(postgres: Connection[Any], clickhouse: Client) -> NDArray[np.int64]:
-    """Return who is erased in either store: one of them may have been away when it was asked for."""
+    """Return the viewers erased in either store: one may have been down during the erasure."""
     rows = clickhouse.query(f"SELECT DISTINCT user_id FROM {ERASED_USERS}").result_rows  # noqa: S608
     return np.array(sorted({int(row[0]) for row in rows} | erased_viewers(postgres)), np.int64)

@@ -1,4 +1,4 @@
-"""Forgets erased viewers in landed files, and notes of whom no file holds anything any more."""
+"""Removes erased viewers from landed files, and records whose data is gone."""
 
 from functools import partial
 from pathlib import Path
@@ -12,11 +12,11 @@ from services.importer.forget_files import ForgottenInFiles, forget_in_files
 
 
 class ForgetError(Exception):
-    """Files could not be looked at or changed; the message names them, and all others are done."""
+    """Files could not be read or changed; the message names them. All others are done."""
 
 
 def forget(folder: Path, connection: Connection[Any]) -> ForgottenInFiles:
-    """Take the lines of every erased viewer out of the files of ``folder``. Safe to repeat. Blocks.
+    """Remove the lines of every erased viewer from the files of ``folder``. Idempotent. Blocks.
 
     Raises:
         ForgetError: something failed; whoever may be in there stays pending.

@@ -1,4 +1,4 @@
-"""Takes the lines of erased viewers out of landed files; every other line stays as it is, byte for byte.
+"""Removes the lines of erased viewers from landed files; all other lines stay, byte for byte.
 
 Looked at are ``processed/``, ``failed/`` with its reports, ``incoming/`` and what has landed since. A line is of the
 viewer whose id its column ``user_id`` holds. Where the columns cannot be told – no header that names the viewer, or a
@@ -97,11 +97,11 @@ def _forget(path: Path, folder: Path, erased: Collection[UserId], note: Note, do
         done.rewritten += 1
     except FileNotFoundError:
         return  # its owner took it back
-    except Exception as error:  # no file may keep the others from it
+    except Exception as error:  # one file must not stop the others
         name = _relative(path, folder)
         done.left[name] = str(error)
         done.viewers_left |= found
-        log.error("%s may hold erased viewers still: %s", name, error)  # noqa: TRY400
+        log.error("%s may still contain erased viewers: %s", name, error)  # noqa: TRY400
 
 
 class _CannotError(Exception):
@@ -112,7 +112,7 @@ def _check_can_be_rewritten(path: Path, lines: "_Lines") -> None:
     if path.name.startswith(".") or path.suffix in UNFINISHED:
         raise _CannotError("it is still being written")
     if lines.no_text:
-        raise _CannotError("it is no text in lines; delete it")
+        raise _CannotError("it is not a text file; delete it")
 
 
 class _Lines:
@@ -209,7 +209,7 @@ def _rewrite(path: Path, content: BinaryIO, lines: _Lines, note: Note) -> int:
             os.fsync(staged.fileno())
             now = os.lstat(path)
             if (now.st_ino, now.st_size, now.st_mtime_ns) != (before.st_ino, before.st_size, before.st_mtime_ns):
-                raise _CannotError("it was changed while it was read")
+                raise _CannotError("it changed while it was read")
             note(old.digest(), new.digest(), len(gone))
             _rewrite_report(path.with_name(f"{path.name}{REPORT_SUFFIX}"), new.hexdigest(), gone)
             staging.replace(path)

@@ -1,4 +1,4 @@
-"""Takes up files of ratings that have landed: ``landing → incoming → processed | failed``, each content once.
+"""Imports landed files of ratings: ``landing → incoming → processed | failed``, each content once.
 
 A file is CSV in UTF-8, one rating a line, none with a line break in a value; its first line names the columns, in any
 order:
@@ -69,12 +69,12 @@ log = logging.getLogger(__name__)
 
 
 class EmptyCatalogueError(Exception):
-    """Files wait, but there is no film that they could be about."""
+    """Files have landed, but the catalogue is empty."""
 
 
 @dataclass
 class Imported:
-    """What an import did."""
+    """The result of an import."""
 
     stored: list[str] = field(default_factory=list)
     """Names of files whose ratings are new, in ``processed/``."""
@@ -168,7 +168,7 @@ class _Import:
             _leave(file, error, self.done)
             return
         if content is None:
-            self._move(file, _unreadable("no regular file: let the file itself land, no link or pipe"))
+            self._move(file, _unreadable("not a regular file: links and pipes are not imported"))
             return
         with content:
             try:
@@ -176,7 +176,7 @@ class _Import:
             except (FileChangedError, OSError) as error:
                 _leave(file, error, self.done)
                 return
-            except Exception as error:  # no file may keep the others back
+            except Exception as error:  # one file must not stop the others
                 log.exception("%s cannot be read", shown(file))
                 checked = _unreadable(repr(error))
             if not checked.bad_lines:
@@ -190,7 +190,7 @@ class _Import:
     def _store(self, file: Path, content: BinaryIO, checked: Checked) -> None:
         if rows_when_complete(self.postgres, self.clickhouse, checked.sha256) is not None:
             self.done.known.append(_final_name(file, checked))
-            log.info("%s holds nothing new: the same content was stored before", shown(file))
+            log.info("%s was stored before under this or another name", shown(file))
             return
         blocks = _reading(ratings_file.blocks(content, checked, LAYOUT))
         stored = store(self.postgres, self.clickhouse, blocks, digest=checked.sha256, name=shown(file), source=SOURCE)
@@ -199,7 +199,7 @@ class _Import:
         self.done.erased += stored.erased
         self.done.doubled += len(checked.doubled)
         log.info(
-            "%s is stored: %d ratings, without %d of erased viewers; %d rows repeat another one",
+            "%s is stored: %d ratings, %d of erased viewers left out, %d duplicate rows",
             shown(file), stored.rows - stored.erased, stored.erased, len(checked.doubled),
         )  # fmt: skip
 
@@ -228,7 +228,7 @@ def _leave(file: Path, error: Exception, done: Imported) -> None:
 
 
 def write_report(path: Path, report: dict[str, Any]) -> None:
-    """Write a report, complete or not at all."""
+    """Write a report atomically."""
     staging = path.with_name(f".{path.name}")
     staging.write_text(json.dumps(report, indent=2) + "\n")
     staging.rename(path)
@@ -249,7 +249,7 @@ def open_regular_file(file: Path) -> BinaryIO | None:
 
 
 def _reading(blocks: Iterator[RatingsBlock]) -> Iterator[RatingsBlock]:
-    """Tell a disk that fails from a store that does, whose errors are `OSError` too."""
+    """Distinguish disk errors from errors of the stores, which are `OSError` too."""
     try:
         yield from blocks
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Who works in the landing folder works there alone, on this machine and on others."""
+"""A lock for exclusive work in the landing folder, across machines."""
 
 import fcntl
 import logging
@@ -19,9 +19,9 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def alone(folder: Path, postgres: Connection[Any]) -> Iterator[None]:
-    """Hold the lock on the folder; it goes with the process, and with the connection, at the latest. Blocks."""
+    """Hold the lock on the folder; it ends with the process or the connection. Blocks."""
     with alone_here(folder):
-        # Asked again and again: a waiting statement would end with the role's time limit.
+        # Polled, as a waiting statement would hit the role's time limit.
         while not _try(postgres, "pg_try_advisory_lock"):
             time.sleep(_RETRY_SECONDS)
         try:

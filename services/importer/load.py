@@ -27,12 +27,12 @@ log = logging.getLogger(__name__)
 SOURCE = "movielens"
 """The events' source."""
 DIFFERING_TITLES = 0.1
-"""A greater share of the films that two catalogues share by id makes them different data sets."""
+"""A greater share of different titles, among the ids in common, makes two catalogues different data sets."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a load did; ``new_ratings`` is 0 when the file was there already."""
+    """The result of a load; ``new_ratings`` is 0 if the file was loaded before."""
 
     films: int
     users: int
@@ -71,7 +71,7 @@ def load(directory: Path, postgres: Connection[Any], clickhouse: Client, now: da
         merged = data.merged_rows + len(checked.doubled)
         if western or merged:
             log.warning(
-                "%s: %d lines were not UTF-8 and read as Windows-1252, %d rows repeated another one",
+                "%s: %d lines were not UTF-8 and were read as Windows-1252, %d duplicate rows",
                 directory, western, merged,
             )  # fmt: skip
         with postgres.transaction():
@@ -108,7 +108,7 @@ def _load_ratings(
 ) -> tuple[Stored, int]:
     rows = rows_when_complete(postgres, clickhouse, checked.sha256)
     if rows is not None:
-        log.info("%s is loaded already: %d ratings", data.ratings, rows)
+        log.info("%s was loaded before: %d ratings", data.ratings, rows)
         return Stored(rows, 0), 0
     blocks = _with_progress(ratings_file.blocks(file, checked, data.layout), checked.rows)
     try:
@@ -126,7 +126,7 @@ def _with_progress(blocks: Iterable[RatingsBlock], rows: int) -> Iterator[Rating
 
 
 def _forget_the_erased(postgres: Connection[Any]) -> None:
-    """A data set that is loaded again brings no erased viewer's demographics back."""
+    """Remove erased viewers' demographics, which loading a data set again would bring back."""
     postgres.execute(
         sql.SQL("DELETE FROM {users} USING {erased} WHERE {users}.user_id = {erased}.user_id").format(
             users=sql.Identifier(USERS), erased=sql.Identifier(ERASED_USERS)

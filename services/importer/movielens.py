@@ -1,4 +1,4 @@
-"""Reads MovieLens in the forms it is published in, told apart by the files that are there; other files are ignored.
+"""Reads the published forms of MovieLens, detected by their files; other files are ignored.
 
 =================  ============================================  =====================================
 form               files                                         data sets
@@ -50,12 +50,12 @@ _GENRES_OF_100K = [
     "Western",
 ]
 """The order of the flags in u.item, from its README."""
-_NO_TITLE = {"unkonwn", "unknown", ""}  # the wheel's spelling of item 267
+_NO_TITLE = {"unkonwn", "unknown", ""}  # the spelling of item 267 in the wheel
 
 
 @dataclass(frozen=True)
 class Film:
-    """A film of the catalogue, its title readable and its genres in the source's order."""
+    """A film of the catalogue; the title is readable, the genres are in the source's order."""
 
     item_id: int
     title: str
@@ -64,7 +64,7 @@ class Film:
 
     @property
     def key(self) -> int:
-        """What must differ between films."""
+        """The unique key of films."""
         return self.item_id
 
 
@@ -81,7 +81,7 @@ class Person:
 
     @property
     def key(self) -> int:
-        """What must differ between users."""
+        """The unique key of users."""
         return self.user_id
 
 

@@ -1,4 +1,4 @@
-"""Reads the small files of a MovieLens data set, films and viewers: rows by their columns' names, with their lines."""
+"""Reads the small files of a MovieLens data set, films and viewers, by column names, with line numbers."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

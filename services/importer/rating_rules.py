@@ -1,4 +1,4 @@
-"""Which rows of a file are ratings: the rules of the event model, for whole columns at once.
+"""Validates ratings by the rules of the event model, for whole columns at once.
 
 A property test compares them with `services.contracts.events.Event`, row by row.
 """
@@ -90,7 +90,7 @@ class Rules:
     """What a valid rating is."""
 
     def __init__(self, film_ids: Iterable[int], now: datetime) -> None:
-        """Take the ids of the films that there are, and the time by which times are judged."""
+        """Take the ids of all films, and the present time."""
         films = np.array(sorted(film_ids), np.int64)
         latest_us = to_microseconds(now) + MAX_CLOCK_AHEAD_SECONDS * _SECOND
         not_an_id = f"not a whole number from 1 to {MAX_ID}"
@@ -122,7 +122,7 @@ class Rules:
 
 
 def _microseconds(seconds: NDArray[np.int64]) -> NDArray[np.int64]:
-    # What would overflow is in the future either way.
+    # Times that would overflow are in the future anyway.
     return np.minimum(seconds, np.iinfo(np.int64).max // _SECOND) * _SECOND
 
 

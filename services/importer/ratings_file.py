@@ -1,4 +1,4 @@
-"""Reads a file of ratings twice: the first pass checks every row, the second gives out what is valid.
+"""Reads a file of ratings twice: the first pass checks every row, the second yields the valid ones.
 
 Both in blocks: bounded memory, no Python loop per row, and a bad row named by its line. The columns are found by their
 names in the header, if the form has one. What was checked is what is given out: the second pass compares digests.
@@ -23,9 +23,9 @@ from services.importer.text_file import BadLineError, TextBlock, TextFile
 
 _STRINGS = dict.fromkeys(COLUMNS, pa.string())
 MAX_PROBLEMS = 100
-"""More bad lines than this are counted, not listed."""
+"""Further bad lines are counted, not listed."""
 MAX_BAD_LINES = 100_000
-"""After more bad lines than this the rest of the file is not looked at."""
+"""After this many bad lines the rest of the file is not read."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Problem:
-    """A line that cannot be taken; lines are numbered from 1, the header included."""
+    """An invalid line; lines are numbered from 1, including the header."""
 
     line: int
     reason: str
@@ -54,7 +54,7 @@ class Problem:
 
 @dataclass
 class Checked:
-    """What a file holds. With any bad line none of it may be used."""
+    """The result of checking a file. If any line is bad, none of the file may be used."""
 
     sha256: bytes = b""
     rows: int = 0

@@ -1,1 +1,1 @@
-"""The inference service: a REST API that publishes feedback and serves lists that follow it at once."""
+"""The inference service: a REST API that publishes feedback events and serves lists that reflect them at once."""

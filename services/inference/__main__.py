@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 
-# Before NumPy is imported: several BLAS threads per request thread make each of them many times slower.
+# Before NumPy is imported: several BLAS threads per request thread would slow all of them down many times.
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
@@ -22,7 +22,7 @@ def main() -> None:
     settings = InferenceSettings.from_environment()
     configure_logging("inference", settings.log_level)
     configure_tracing("inference")
-    # uvicorn shuts down in order, then raises the signal once more for whoever was there before: an orderly end is 0.
+    # After an orderly shutdown uvicorn raises the signal again for the previous handler; exit with status 0 instead.
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, lambda *_: sys.exit(0))
     server = uvicorn.Server(server_config(build(settings), settings.inference_host, settings.inference_port))

@@ -1,4 +1,4 @@
-"""Small files that a replica keeps for itself, so that it can start while a store is away.
+"""Small local files with which a replica can start while a store is down.
 
 One folder per machine (setting ``REPLICA_STATE_DIR``); replicas on the machine may share it. A file is a pydantic
 model as JSON, named by its owner:
@@ -35,7 +35,7 @@ class LocalState:
         self._trouble: str | None = None
 
     def read(self, name: str, kind: type[_Model]) -> _Model | None:
-        """Return what was written last under the name; None: nothing, or nothing that is whole and of this kind."""
+        """Return the value last written under the name; None if there is none or it is not valid."""
         path = self._path(name)
         try:
             return kind.model_validate_json(path.read_bytes())
@@ -46,7 +46,7 @@ class LocalState:
             return None
 
     def write(self, name: str, value: BaseModel) -> None:
-        """Keep ``value``: a reader sees the old file or the whole new one. The same value again costs nothing."""
+        """Write ``value`` atomically; does nothing if it is unchanged."""
         content = value.model_dump_json().encode()
         digest = hashlib.sha256(content).digest()
         with self._lock:

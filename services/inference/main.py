@@ -69,8 +69,8 @@ def build(
         kafka, events_topic, metrics, live=live, timeout_seconds=settings.publish_timeout_seconds, now=now
     )
 
-    # Started in this order; stopped in the reverse one, when the server has answered every request: what is queued then
-    # was promised to nobody, or is impressions.
+    # Started in this order and stopped in reverse, after the server has answered every request: what is queued then is
+    # impressions, or events whose clients were told that the outcome is unknown.
     background: tuple[tuple[Callable[[], object] | None, Callable[[], object]], ...] = (
         (partial(pool.open, wait=False), pool.close),
         (None, catalogue.close),

@@ -29,7 +29,7 @@ class Metrics:
         self._begin_at_0()
 
     def _begin_at_0(self) -> None:
-        """Show counters that alerts watch before their first event: Prometheus sees a rise only between two values."""
+        """Initialise the counters that alerts watch: Prometheus sees an increase only between two values."""
         for strategy in Strategy:
             self.lists_served.labels(strategy, DEFAULT_VARIANT)
         for outcome in ("swapped", "unchanged", "refused", "failed"):

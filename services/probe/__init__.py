@@ -1,1 +1,1 @@
-"""The probe: likes a film as a viewer of its own, all the time, and measures until that viewer's list follows."""
+"""The probe: likes films as its own viewer and measures how long the viewer's list takes to reflect it."""

@@ -16,7 +16,7 @@ from services.probe.viewer import Viewer
 log = logging.getLogger("services.probe")
 
 REQUESTS_IN_A_ROUND = 10
-"""The process counts as stuck only after so many requests that each took the longest time allowed."""
+"""The process counts as stuck only after this many requests of the maximum duration."""
 
 
 def main() -> NoReturn:
@@ -27,7 +27,7 @@ def main() -> NoReturn:
     longest = settings.probe_interval_seconds + REQUESTS_IN_A_ROUND * settings.probe_timeout_seconds
     heartbeat = Heartbeat(at_most_seconds=longest)
     server = serve(metrics.registry, heartbeat, settings.metrics_host, settings.probe_port, settings.host_names)
-    # In the middle of a round too: the next process takes back what this one likes.
+    # Also in mid-round: the next process takes back this one's like.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     clients = [
         RecommenderClient(

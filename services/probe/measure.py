@@ -1,4 +1,4 @@
-"""One measurement: like a film, and look at the viewer's lists until it has left them all."""
+"""One measurement: like a film, then poll the viewer's lists until all are without it."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,7 +9,7 @@ POLL_SECONDS = 0.02
 
 
 class LateError(Exception):
-    """The like was accepted, and a list has not followed it in time."""
+    """The like was accepted, but a list still showed the film after the time limit."""
 
 
 class NothingToLikeError(Exception):
@@ -17,7 +17,7 @@ class NothingToLikeError(Exception):
 
 
 def withdraw(viewer: Viewer) -> None:
-    """Take back whatever the viewer likes: their history says what, also what an earlier process left."""
+    """Take back all likes in the viewer's history, also those that an earlier process left."""
     for film in viewer.liked():
         viewer.send(Action.UNLIKE, film)
 
@@ -25,12 +25,11 @@ def withdraw(viewer: Viewer) -> None:
 def like_to_list(
     viewers: Sequence[Viewer], patience_seconds: float, clock: Callable[[], float], sleep: Callable[[float], None]
 ) -> float:
-    """Like a film of the first viewer's list; return the seconds until every one's list is without it.
+    """Like a film of the first list; return the seconds until every list is without it.
 
-    All are the same viewer, each at a replica of its own.
-
-    The film is one that all the lists show, or its absence would say nothing. The time begins when the like is sent,
-    so that it holds what a viewer waits for; it is right to `POLL_SECONDS` and one request to each replica.
+    All ``viewers`` are the same viewer, each at another replica. The film is one that all lists show, or its absence
+    would prove nothing. Time starts when the like is sent, as for a viewer who waits; the resolution is `POLL_SECONDS`
+    plus one request to each replica.
 
     Raises:
         LateError: a list shows the film still.
@@ -40,14 +39,14 @@ def like_to_list(
     first, *others = (viewer.recommended() for viewer in viewers)
     film = next((film for film in first.films if all(film in other.films for other in others)), None)
     if film is None:
-        raise NothingToLikeError(f"no film is in every one of {len(viewers)} lists")
+        raise NothingToLikeError(f"no film is in all {len(viewers)} lists")
     start = clock()
     viewers[0].send(Action.LIKE, film, first.request_id)
     for number, viewer in enumerate(viewers, start=1):
         while film in viewer.recommended().films:
             if clock() - start > patience_seconds:
                 raise LateError(
-                    f"list {number} of {len(viewers)} shows film {film} {patience_seconds:g} s after its like"
+                    f"list {number} of {len(viewers)} still shows film {film} {patience_seconds:g} s after its like"
                 )
             sleep(POLL_SECONDS)
     return clock() - start

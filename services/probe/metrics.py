@@ -14,7 +14,7 @@ class Outcome(StrEnum):
     OK = "ok"
     """Every list followed the like, and the like was taken back."""
     TIMEOUT = "timeout"
-    """The like was accepted, and a list went on showing the film."""
+    """The like was accepted, but a list still showed the film."""
     REFUSED = "refused"
     """The API answered, but not with what was asked for."""
     UNREACHABLE = "unreachable"

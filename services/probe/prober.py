@@ -1,4 +1,4 @@
-"""Measures round after round, whatever the API does."""
+"""Repeats the measurement, whatever the API does."""
 
 import logging
 import time
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class Prober:
-    """Rounds at an interval; each is counted by its outcome, and logged when that is another than the last one's."""
+    """Measures at an interval; each round is counted by its outcome, and logged when the outcome changes."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Prober:
             self._sleep(max(0.0, interval_seconds - (self._clock() - start)))
 
     def round(self) -> Outcome:
-        """Measure once; return how that ended, and raise nothing that the API does."""
+        """Measure once; return the outcome. Errors of the API are not raised."""
         outcome = Outcome.OK
         why: str | None = None
         try:

@@ -11,11 +11,11 @@ _URLS = TypeAdapter(list[AnyHttpUrl])
 class ProbeSettings(MetricsSettings, LogSettings):
     """Environment variables of ``python -m services.probe``."""
 
-    inference_url: str = Field(description="The API; of several, comma-separated, the first gets the likes.")
+    inference_url: str = Field(description="Addresses of the API, comma-separated; the first one gets the likes.")
     probe_port: int = Field(default=9103, ge=0, le=65535, description="/metrics and /health; 0: any free port.")
     probe_interval_seconds: float = Field(default=15, gt=0, description="From the start of one round to the next.")
     probe_timeout_seconds: float = Field(
-        default=10, gt=0, description="How long a list may take to follow a like, and the API to answer."
+        default=10, gt=0, description="Time limit for a list to reflect a like, and for an answer of the API."
     )
 
     @field_validator("inference_url")

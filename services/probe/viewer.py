@@ -17,7 +17,7 @@ class Shown:
 
 
 class Viewer:
-    """What a round needs; every method raises ApiError and nothing else."""
+    """The probe's viewer; every method raises only ApiError."""
 
     def __init__(self, client: RecommenderClient) -> None:
         self._client = client

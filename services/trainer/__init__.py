@@ -1,1 +1,1 @@
-"""The trainer: signals from ClickHouse in; checked model bundles and rows of the registry out."""
+"""The trainer: reads signals from ClickHouse; writes model bundles and registers them."""

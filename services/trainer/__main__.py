@@ -61,15 +61,15 @@ def commands() -> StepCommands:
         parser = commands.add(name, step, is_recorded=name != "run")  # `run` records each of its steps
         parser.add_argument("--run-id", required=name != "run", default=f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}")
         if name in ("promote", "run"):
-            parser.add_argument("--force", action="store_true", help="promote whatever the gate says")
+            parser.add_argument("--force", action="store_true", help="promote even if the gate refuses")
     commands.add("forget", _forget)
     commands.add("prune", _prune).add_argument(
         "--keep", type=positive, default=5, metavar="N",
-        help="how many replaced and how many refused models stay, and how many folders of runs (5)",
+        help="how many archived and rejected models to keep of each, and how many run folders (5)",
     )  # fmt: skip
     commands.add("versions", _versions, is_recorded=False)
     rollback = commands.add("rollback", _rollback, is_recorded=False)
-    rollback.add_argument("--to", metavar="VERSION", help="an earlier champion, not the last one")
+    rollback.add_argument("--to", metavar="VERSION", help="a former champion; by default the last one")
     return commands
 
 
@@ -85,12 +85,12 @@ def _exit_status(error: BaseException) -> ExitStatus:
 
 
 def _check(options: argparse.Namespace) -> Answer:
-    """Reach every store and say whether there is enough to train on."""
+    """Check that every store answers and that there is enough data to train on."""
     return _with_stores(options, lambda run, settings, stores: {**steps.check(settings, stores)})
 
 
 def _extract(options: argparse.Namespace) -> Answer:
-    """Copy all signals out of ClickHouse, once they are complete."""
+    """Copy all signals from ClickHouse, once they are complete."""
     return _with_stores(
         options, lambda run, settings, stores: steps.extract(run, settings, stores).model_dump(mode="json")
     )
@@ -119,7 +119,7 @@ def _publish(options: argparse.Namespace) -> Answer:
 
 
 def _promote(options: argparse.Namespace) -> Answer:
-    """Make the model the champion, if the gate agrees."""
+    """Promote the model to champion, if the gate accepts it."""
     return _with_stores(
         options, lambda run, settings, stores: _row(steps.promote(run, settings, stores, force=options.force))
     )
@@ -149,17 +149,17 @@ _STEPS: dict[str, Command] = {
 
 
 def _prune(options: argparse.Namespace) -> Answer:
-    """Delete old bundles, not what is served or what a rollback goes to, and folders of runs that have ended."""
+    """Delete old bundles, except those being served or needed for a rollback, and folders of finished runs."""
     settings = PruneSettings.from_environment()
     configure_logging("trainer", settings.log_level)
     now = datetime.now(timezone.utc)
-    runs = prune_runs(settings.runs_dir, options.keep, now)  # first: it needs no store
+    runs = prune_runs(settings.runs_dir, options.keep, now)  # first, as it needs no store
     with closing(postgres.connect_when_up(settings.postgres_dsn)) as connection:
         return {"runs": runs, **asdict(prune(settings.model_dir, connection, options.keep, now))}
 
 
 def _forget(_: argparse.Namespace) -> Answer:
-    """Forget erased viewers in bundles, folders of runs and ClickHouse, whatever became of the night's model."""
+    """Delete erased viewers from bundles, run folders and ClickHouse, independent of the night's model."""
     settings = ForgetSettings.from_environment()
     configure_logging("trainer", settings.log_level)
 

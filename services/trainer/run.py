@@ -1,4 +1,4 @@
-"""The folder of one run: arrays and one JSON result per step. A step whose result is there is complete."""
+"""The folder of one run: arrays, and one JSON result per completed step."""
 
 import fcntl
 import hashlib
@@ -17,16 +17,16 @@ from services.trainer.evaluation.comparison import Comparison
 from services.trainer.models.recipe import Recipe
 
 LOCK_FILE = ".lock"
-"""In a run's folder: held by the steps that work in it."""
+"""The lock file in a run's folder, held by the steps that work in it."""
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}")
 
 
 class RunError(Exception):
-    """The run cannot go on; the message says what is missing and which step makes it."""
+    """The run cannot continue; the message says what is missing and which step creates it."""
 
 
 class Result(BaseModel):
-    """What a step leaves behind."""
+    """The result of a step."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -61,9 +61,9 @@ class Evaluated(Result):
     champion: str | None
     """Version whose recipe was measured as "champion"."""
     comparisons: dict[str, Comparison] = {}
-    """Per rival: how sure the difference is."""
+    """The statistical comparison with each rival."""
     same_recipe: bool = False
-    """The champion was made by the recipe of this run."""
+    """Whether the champion has the same recipe as this run."""
 
 
 class Published(Result):
@@ -114,7 +114,7 @@ class Run:
             ) from error
 
     def is_complete(self, kind: type[Result]) -> bool:
-        """Return whether a step has left its result behind, be it readable or not."""
+        """Return whether a step has a result, readable or not."""
         return self._path(kind).exists()
 
     def need(self, kind: type[R], step: str) -> R:
@@ -141,9 +141,9 @@ class Run:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Hold the folder, which is made if need be, so that nobody deletes it while a step works in it.
+        """Lock the folder, created if necessary, so that it is not deleted while a step works in it.
 
-        The system releases what a killed process held. Steps of one run may hold it together.
+        The lock ends with the process. Steps of one run may hold it together.
         """
         with self._held() as lock:
             try:
@@ -165,7 +165,7 @@ class Run:
             lock.close()
 
     def discard_arrays(self) -> None:
-        """Free the disk; the results stay, so that every step still knows that it is complete."""
+        """Delete the arrays; the results stay, so that every step still counts as complete."""
         for folder in (self.extract, self.model):
             shutil.rmtree(folder, ignore_errors=True)
 

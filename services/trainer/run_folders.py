@@ -1,4 +1,4 @@
-"""The folders of runs that have ended: which may go because they are old, many, or hold an erased viewer.
+"""Deletes folders of finished runs that are old, too many, or contain an erased viewer.
 
 A folder is left alone while a step holds it (`Run.in_use`) and for an hour after the last change in it: the next step
 of its run, or the next attempt, may be about to begin.
@@ -21,14 +21,14 @@ from services.trainer.run import LOCK_FILE, Evaluated, Extracted, Published, Run
 IDLE = timedelta(hours=1)
 """Longer than any pause between two steps or two attempts of a run."""
 KEEP = timedelta(days=14)
-"""Whoever wants to go on with a failed run does so sooner."""
+"""Failed runs can be resumed for this long."""
 _DELETED = ".deleted-"
 
 log = logging.getLogger(__name__)
 
 
 def prune_runs(runs_dir: Path, keep: int, now: datetime) -> list[str]:
-    """Delete the runs that ended, however they did, but for the newest ``keep`` of the last 14 days; return which."""
+    """Delete finished and failed runs, except the newest ``keep`` of the last 14 days; return the deleted ones."""
     if not runs_dir.is_dir():
         return []
     with alone(runs_dir):
@@ -42,7 +42,7 @@ def prune_runs(runs_dir: Path, keep: int, now: datetime) -> list[str]:
 
 @contextmanager
 def alone(runs_dir: Path) -> Iterator[None]:
-    """Hold the right to delete runs; waits until nobody else does."""
+    """Hold the lock for deleting runs; waits for it."""
     runs_dir.mkdir(parents=True, exist_ok=True)
     with (runs_dir / LOCK_FILE).open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -50,7 +50,7 @@ def alone(runs_dir: Path) -> Iterator[None]:
 
 
 def runs(runs_dir: Path) -> list[Run]:
-    """Return the runs that have a folder; other things that lie there are none of ours."""
+    """Return the runs that have a folder; other files and folders are ignored."""
     found = []
     for folder in sorted(runs_dir.iterdir()) if runs_dir.is_dir() else []:
         try:
@@ -63,13 +63,13 @@ def runs(runs_dir: Path) -> list[Run]:
 
 
 def delete(run: Run, now: datetime) -> bool:
-    """Delete the run's folder unless the run goes on; return whether it did. Needs `alone`."""
+    """Delete the run's folder unless the run is active; return whether it did. Needs `alone`."""
     if now - changed_at(run.folder) <= IDLE:
         return False
     with _claimed(run.folder) as ours:
         if not ours:
             return False
-        # Out of the way first: a run of that name that begins now begins anew.
+        # Rename first: a run of the same name that starts now starts from scratch.
         grave = Path(tempfile.mkdtemp(prefix=_DELETED, dir=run.folder.parent))
         run.folder.rename(grave / run.run_id)
     shutil.rmtree(grave, ignore_errors=True)
@@ -78,7 +78,7 @@ def delete(run: Run, now: datetime) -> bool:
 
 
 def viewers_in(run: Run, viewers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return which of these viewers the run's arrays hold; all of them where that cannot be told.
+    """Return which of these viewers the run's arrays contain; all of them if that is unknown.
 
     That is so while they are being written, and when they are damaged.
     """
@@ -133,7 +133,7 @@ def _claimed(folder: Path) -> Iterator[bool]:
 
 
 def _sweep(runs_dir: Path) -> None:
-    """Finish deletions that were cut off."""
+    """Complete interrupted deletions."""
     for grave in runs_dir.glob(f"{_DELETED}*"):
         shutil.rmtree(grave, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""What the trainer reads from the environment."""
+"""The trainer's settings."""
 
 from pathlib import Path
 
@@ -24,24 +24,26 @@ class TrainerSettings(KafkaSettings, ClickHouseSettings, PostgresSettings, Model
         default=["als", "popular"],
         description="JSON: the kinds of model to train; with `als` and `popular`.",
     )
-    trainer_default_model: str = Field(default="als", description="The one that the gate judges.")
+    trainer_default_model: str = Field(
+        default="als", description="The model that the gate judges and that is served by default."
+    )
     trainer_factors: int = Field(default=128, ge=1, description="Factors of iALS.")
     trainer_alpha: float = Field(default=3.0, gt=0, description="Confidence of a positive of weight 1.")
     trainer_regularization: float | None = Field(
         default=None, ge=0, description="Regularization of iALS; unset: grows with the number of positives."
     )
     trainer_iterations: int = Field(default=15, ge=1, description="Iterations of iALS.")
-    trainer_seed: int = Field(default=42, description="Seed of the first factors.")
+    trainer_seed: int = Field(default=42, description="Seed of the initial factors.")
     trainer_recent_days: int = Field(default=7, ge=1, description='What "recent" means in recent popularity.')
     trainer_confidence: ConfidenceParameters = Field(
         default=ConfidenceParameters(), description="JSON: the weight of each signal."
     )
     trainer_test_share: float = Field(
-        default=0.2, gt=0, lt=1, description="Share of the signals, the latest, that models are measured on."
+        default=0.2, gt=0, lt=1, description="Share of the signals, the latest ones, used for evaluation."
     )
-    trainer_min_positives: int = Field(default=1_000, ge=1, description="Fewer positives are not worth training on.")
+    trainer_min_positives: int = Field(default=1_000, ge=1, description="The fewest positives to train on.")
     trainer_wait_seconds: float = Field(
-        default=300, ge=0, description="How long to wait until ClickHouse holds what Kafka held at the start."
+        default=300, ge=0, description="How long to wait for ClickHouse to hold what Kafka held at the start."
     )
     trainer_gate: GateLimits = Field(default=GateLimits(), description="JSON: how much worse a new model may be.")
 

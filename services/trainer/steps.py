@@ -1,4 +1,4 @@
-"""The steps of a run. Each builds on the results in the run's folder, and does nothing when its own is there."""
+"""The steps of a run. Each uses the results in the run's folder, and does nothing if its own exists."""
 
 import logging
 import shutil
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 class NotEnoughDataError(Exception):
-    """There is too little to train on; the message says how little."""
+    """There is too little data to train on; the message says how much."""
 
 
 class GateRefusedError(Exception):
@@ -54,7 +54,7 @@ class GateRefusedError(Exception):
 
 @dataclass(frozen=True)
 class Stores:
-    """Clients of what the steps read and write."""
+    """The clients of the stores."""
 
     postgres: Connection[Any]
     clickhouse: Client
@@ -62,10 +62,10 @@ class Stores:
 
 
 def check(settings: TrainerSettings, stores: Stores) -> dict[str, int]:
-    """Return how much there is to train on, having reached every store.
+    """Check that every store answers; return the amount of training data.
 
     Raises:
-        NotEnoughDataError: the catalogue is empty, or there are fewer positives than are worth training on.
+        NotEnoughDataError: the catalogue is empty, or there are too few positives.
         ExtractError: the audit misses events and the consumer does not catch up in time.
     """
     films = len(catalogue.read_genres(stores.postgres))
@@ -87,15 +87,15 @@ def check(settings: TrainerSettings, stores: Stores) -> dict[str, int]:
 def extract(run: Run, settings: TrainerSettings, stores: Stores) -> Extracted:
     """Copy all signals from ClickHouse into the run's folder.
 
-    The offsets are taken before reading starts: events that arrive meanwhile may be in the extract
-    as well as behind its offsets, which is harmless because versions decide.
+    The offsets are taken before reading starts: events that arrive meanwhile may be both in the extract and after its
+    offsets, which is harmless because the greater version wins.
     """
     done = run.result(Extracted)
     if done is not None:
         return done
     cut = wait_until_complete(stores.clickhouse, stores.kafka, settings.trainer_wait_seconds)
     signals = read_signals(stores.clickhouse)
-    # ClickHouse hides whom it knows to be erased; who was erased while it was away is on PostgreSQL's list alone.
+    # ClickHouse hides the erased viewers it knows; those erased while it was down are only on PostgreSQL's list.
     signals = signals.take(~np.isin(signals.user_id, as_array(erased_viewers(stores.postgres))))
     signals.save(run.extract)
     result = Extracted(
@@ -109,7 +109,7 @@ def train(run: Run, settings: TrainerSettings) -> Trained:
     """Train the models to serve, on all of the extract.
 
     Raises:
-        NotEnoughDataError: there are fewer positives than are worth training on.
+        NotEnoughDataError: there are too few positives.
     """
     done = run.result(Trained)
     if done is not None:
@@ -148,8 +148,8 @@ def train(run: Run, settings: TrainerSettings) -> Trained:
 def measure(run: Run, settings: TrainerSettings, stores: Stores) -> Evaluated:
     """Measure the recipe on the latest part of the extract, beside popularity and the champion's recipe.
 
-    The champion itself was trained on that part, so its factors would be judged on what they know;
-    what compares is its recipe, trained on the earlier part as the candidate's is.
+    The champion itself was trained on that part, which would leak; so its recipe is trained on the earlier part, as the
+    candidate's is.
     """
     done = run.result(Evaluated)
     if done is not None:
@@ -163,7 +163,7 @@ def measure(run: Run, settings: TrainerSettings, stores: Stores) -> Evaluated:
         try:
             recipes[CHAMPION] = Recipe.model_validate(of_champion.parameters["recipe"])
         except ValidationError as error:  # a kind of model, or a parameter, that this release does not have
-            log.warning("the champion's recipe cannot be trained, so nothing is compared with it: %s", error)
+            log.warning("the champion's recipe cannot be trained, so there is no comparison with it: %s", error)
     early, late = split_by_time(Signals.open(run.extract), settings.trainer_test_share)
     evaluation = evaluate.evaluate(pivot(early), pivot(late), recipes)
     ndcg = evaluation.ndcg
@@ -200,7 +200,7 @@ def publish_bundle(run: Run, settings: TrainerSettings, stores: Stores) -> Publi
     version = run.version(trained.trained_at)
     known = registry.version_of_run(stores.postgres, run.run_id)
     if known is not None and known.version.startswith(version):
-        # An attempt that was cut off has registered it; since then a copy without erased viewers may be in its place.
+        # An interrupted attempt registered it; since then a copy without erased viewers may have replaced it.
         result = Published(version=known.version)
         run.complete(result)
         return result
@@ -224,7 +224,7 @@ def publish_bundle(run: Run, settings: TrainerSettings, stores: Stores) -> Publi
     manifest, arrays, models = without_viewers(manifest, arrays, models, viewers)
     path = write_bundle(settings.model_dir, manifest, arrays, models)
     if not np.array_equal(open_bundle(path).arrays["user_ids"], arrays["user_ids"]):
-        # An attempt that was cut off before it was registered has written it with viewers who were erased since.
+        # An attempt interrupted before registration wrote it with viewers who were erased since.
         shutil.rmtree(path)
         path = write_bundle(settings.model_dir, manifest, arrays, models)
     registry.register(stores.postgres, open_bundle(path).manifest)
@@ -234,7 +234,7 @@ def publish_bundle(run: Run, settings: TrainerSettings, stores: Stores) -> Publi
 
 
 def promote(run: Run, settings: TrainerSettings, stores: Stores, *, force: bool = False) -> ModelVersion:
-    """Make the run's model the champion if the gate agrees or ``force`` is given; return its registry row.
+    """Promote the run's model if the gate accepts it or ``force`` is given; return its registry row.
 
     A version that was the champion before and has been replaced since stays where it is: repeating an
     old run must not undo a newer one (`rollback --to` does). A bundle that holds viewers who were erased since it was
@@ -247,7 +247,7 @@ def promote(run: Run, settings: TrainerSettings, stores: Stores, *, force: bool 
     version = run.need(Published, "publish").version
     current = registry.version_of_run(stores.postgres, run.run_id)
     if current is not None and current.stage in (Stage.CHAMPION, Stage.ARCHIVED):
-        log.info("was promoted already and is now %s", current.stage)
+        log.info("already promoted, now %s", current.stage)
         return current
     with alone(stores.postgres):
         current = registry.version_of_run(stores.postgres, run.run_id)

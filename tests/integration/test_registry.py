@@ -137,7 +137,7 @@ def test_registering_twice_is_once_and_a_run_has_one_version(connection: Connect
     register(connection, tmp_path, "a", "run")
     register(connection, tmp_path, "a", "run")
     assert stages(connection) == {"a": "candidate"}
-    with pytest.raises(RegistryError, match="b: run run has made a already"):
+    with pytest.raises(RegistryError, match="b: run run already made a"):
         register(connection, tmp_path, "b", "run")
     found = registry.version_of_run(connection, "run")
     assert found is not None

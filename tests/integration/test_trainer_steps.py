@@ -96,7 +96,7 @@ def test_a_database_that_is_away_changes_no_steps_exit_status(trainer: Trainer) 
         status, output = trainer("train", "--run-id", "one", POSTGRES_DSN=dsn)
         assert status == 2
         assert "run the step `extract` first" in output.splitlines()[-1], "the last line is still the result"
-        assert ("could not write down how the step ended" in output) == warned
+        assert ("could not record how the step ended" in output) == warned
 
 
 def test_a_step_that_was_killed_is_written_down_by_whoever_saw_it(trainer: Trainer) -> None:

@@ -1,1 +1,1 @@
-"""Films: titles, years, genres, and finding one."""
+"""The films: titles, years, genres, search."""

@@ -1,4 +1,4 @@
-"""The catalogue: all films in memory for checks and lists, PostgreSQL's trigram index for the search."""
+"""The catalogue: all films in memory for checks and lists; search uses PostgreSQL's trigram index."""
 
 import asyncio
 import logging
@@ -21,16 +21,18 @@ from services.inference.local_state import LocalState
 log = logging.getLogger(__name__)
 
 _CONFIRMED_FOR_SECONDS = 1.0
-"""So long after a look at PostgreSQL a film that is not in memory is unknown without another; NOTIFY is faster."""
+"""For this long after a look-up in PostgreSQL, films not in memory are unknown without another one; NOTIFY is
+faster."""
 _LOOK_UP_SECONDS = 1.0
-"""So long a request waits for such a look."""
+"""How long a request waits for such a look-up."""
 _READ_SECONDS = 20.0
 _FILE = "films"
 _NEVER = -1
 
 _READ = f"SELECT item_id, title, year, genres FROM {ITEMS}"  # noqa: S608 (the tables' names are ours)
-# Whole or starting matches first, then titles that contain the query, then those that only resemble it. One or two
-# letters resemble nothing, and to compare them with all the titles that they are in would take a second.
+# Titles that start with the query first, then titles that contain it, then similar ones. Similarity is skipped for
+# one or
+# two letters: it means little, and comparing all titles with these letters would take a second.
 _SEARCH = f"""
 SELECT item_id, title, year, genres FROM {ITEMS}
 WHERE search_text LIKE %(contains)s OR (length(%(query)s) > 2 AND %(query)s <%% search_text)
@@ -41,7 +43,7 @@ LIMIT %(k)s
 
 
 class _Kept(BaseModel):
-    """The films as a replica keeps them for its next start."""
+    """The films, kept on disk for the replica's next start."""
 
     items: list[Item]
 
@@ -59,23 +61,23 @@ class Catalogue:
         self._look: Future[None] | None = None
         self._look_until = 0.0
         self.films: Films | None = None
-        """All films; None: they have never been read."""
+        """All films; None: not read yet."""
 
     def __len__(self) -> int:
         """Return the number of films."""
         return 0 if self.films is None else len(self.films.items)
 
     def get(self, item_id: ItemId) -> Item | None:
-        """Return the film, or None: it is not in memory."""
+        """Return the film, or None if it is not in memory."""
         return None if self.films is None else self.films.items.get(item_id)
 
     async def unknown(self, item_ids: Iterable[ItemId]) -> set[ItemId]:
-        """Return which of the ids are no films. Waits up to a second for PostgreSQL when any is not in memory.
+        """Return the ids that are not films. Waits up to a second for PostgreSQL when one is not in memory.
 
-        However many ask, one look is under way at a time, at most one per second, and no thread waits for it.
+        For any number of callers there is one look-up at a time, at most one per second, and no thread waits for it.
 
         Raises:
-            psycopg.OperationalError: it cannot be known now. To call a film unknown then would lose its event.
+            psycopg.OperationalError: PostgreSQL does not answer. To treat the film as unknown would lose its event.
         """
         wanted = set(item_ids)
         missing = {item_id for item_id in wanted if self.get(item_id) is None}
@@ -89,7 +91,7 @@ class Catalogue:
         return missing
 
     def _join(self) -> tuple[Future[None], float]:
-        """Return the look that is under way, started if there is none, and how long to wait for it."""
+        """Return the running look-up, started if there is none, and how long to wait for it."""
         with self._joining:
             if self._look is None or self._look.done():
                 self._look = self._looking.submit(self.refresh)
@@ -97,7 +99,7 @@ class Catalogue:
             return self._look, max(0.0, self._look_until - time.monotonic())
 
     def refresh(self) -> None:
-        """Read all films again if any has changed; otherwise it costs one row. Blocks.
+        """Read all films again if any has changed; otherwise read one row. Blocks.
 
         Raises:
             psycopg.Error: PostgreSQL does not answer (`psycopg_pool.PoolTimeout` is one), or has no such table yet.
@@ -117,7 +119,7 @@ class Catalogue:
             self._confirmed_at = asked
 
     def read_kept(self) -> None:
-        """Take the films that an earlier process kept, until PostgreSQL answers; does nothing where there are some."""
+        """Load the films that an earlier process kept, until PostgreSQL answers; does nothing if films are loaded."""
         if self.films is None and (kept := self._state.read(_FILE, _Kept)) is not None:
             with self._refreshing:
                 if self.films is None:
@@ -126,7 +128,7 @@ class Catalogue:
     def search(self, query: str, k: int) -> list[Item]:
         """Return the ``k`` films whose titles match best: containing the query or resembling it (typos). Blocks.
 
-        Accents and upper case make no difference, nor does it matter where an article stands.
+        Accents, case and the position of an article ("The Matrix", "Matrix, The") do not matter.
 
         Raises:
             psycopg.OperationalError: PostgreSQL does not answer.
@@ -144,7 +146,7 @@ class Catalogue:
             return [_item(row) for row in connection.execute(_SEARCH, values).fetchall()]
 
     def close(self) -> None:
-        """End the thread that looks films up."""
+        """Stop the look-up thread."""
         self._looking.shutdown()
 
 

@@ -1,4 +1,4 @@
-"""The films of the catalogue at one moment, in memory."""
+"""A snapshot of the catalogue's films in memory."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,11 +12,11 @@ from services.contracts.rest import Item
 
 @dataclass(frozen=True, eq=False)
 class Films:
-    """All films, n of them; never changed, replaced as a whole. Compared by identity."""
+    """All n films; immutable, replaced as a whole. Compared by identity."""
 
     items: Mapping[ItemId, Item]
     version: int
-    """Which state of the catalogue this is: it grows with every change."""
+    """The version of the catalogue; every change increases it."""
     ids: NDArray[np.int64] = field(init=False)
     """(n,) ascending."""
     genre_index: Mapping[str, int] = field(init=False)
@@ -36,6 +36,6 @@ class Films:
             object.__setattr__(self, name, value)
 
     def named(self, item_id: ItemId) -> Item:
-        """Return the film; one that has left the catalogue shows up in histories all the same, by its number."""
+        """Return the film, or a placeholder for one that has left the catalogue but is still in histories."""
         gone = f"Film {item_id} (no longer in the catalogue)"
         return self.items.get(item_id) or Item(id=item_id, title=gone, genres=[])

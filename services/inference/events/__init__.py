@@ -1,1 +1,1 @@
-"""The way out: events and impressions to Kafka."""
+"""Producers: events and impressions to Kafka."""

@@ -1,4 +1,4 @@
-"""Times of events: a time that a client states is the client's; a time that we stamp goes forward per viewer."""
+"""Event times: a client's time is kept; the times that we assign only increase per viewer."""
 
 from collections import OrderedDict
 from datetime import datetime, timedelta
@@ -25,12 +25,12 @@ class EventClock:
     def stamp(
         self, user_id: UserId, stated: datetime | None, now: datetime, replaced: datetime | None = None
     ) -> datetime:
-        """Return the time that the client stated, as it is; without one ``max(now, the viewer's last + 1 µs)``.
+        """Return the client's time unchanged, or else ``max(now, the viewer's last + 1 µs)``.
 
-        A stated time is never moved: the same event sent again, here or to another replica, stays the same event,
-        and what happened yesterday does not overtake what happened today. The viewer's last time is the greatest that
-        went through this clock, stated or stamped, and ``replaced``: the time of the signal that this event
-        replaces, which another replica may have taken in, by a clock that was ahead of ours.
+        A client's time is never changed: the same event sent again, to any replica, stays the same event, and
+        yesterday's event does not override today's. The viewer's last time is the greatest that this clock has returned
+        or seen as ``replaced``: the time of the signal that this event replaces, which may come from another replica
+        whose clock is ahead of ours.
         """
         last = self._last.pop(user_id, None)
         if stated is not None:
@@ -44,7 +44,7 @@ class EventClock:
 
 
 def complete(event: EventIn, clock: EventClock, live: LiveHistory, now: datetime) -> Event:
-    """Return the event as it goes to the topic: with the id and the time that its client stated, else with ours."""
+    """Return the event for the topic, with the client's id and time or else our own."""
     replaced = None
     if event.event_time is None:
         replaced = time_of(live.version_of(event.user_id, slot_of(event)))

@@ -1,4 +1,4 @@
-"""Sends every served list to the topic `impressions`, off the answer's path: when Kafka is slow, lists are dropped."""
+"""Sends every served list to the topic `impressions` without delaying the response; drops lists when Kafka is slow."""
 
 import logging
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class ImpressionPublisher:
-    """A producer of its own, so that impressions never take the events' place in a queue. Thread-safe."""
+    """Has its own producer, so that impressions never use the queue space of events. Thread-safe."""
 
     def __init__(self, bootstrap_servers: str, topic: str, metrics: Metrics, *, queue_lists: int = 20_000) -> None:
         self._topic = topic
@@ -22,7 +22,7 @@ class ImpressionPublisher:
         self._config: dict[str, Any] = client_config(bootstrap_servers, "movierecs-impressions") | {
             "enable.idempotence": True,
             "acks": "all",
-            "log_level": 2,  # the other producer tells about lost connections
+            "log_level": 2,  # the events' producer logs lost connections
             "error_cb": lambda _error: None,
             "linger.ms": 50,
             "compression.type": "lz4",

@@ -1,4 +1,4 @@
-"""Publishes feedback events to Kafka and tells, per event, whether the broker has acknowledged it."""
+"""Publishes feedback events to Kafka and reports for each whether the broker acknowledged it."""
 
 import asyncio
 import logging
@@ -26,7 +26,7 @@ _POLL_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Published:
-    """One event that was handed to Kafka, and where the broker put it; ``offset`` None: no acknowledgement came."""
+    """An event handed to the producer and its offset; ``offset`` None: not acknowledged."""
 
     event: Event
     partition: int | None = None
@@ -34,11 +34,11 @@ class Published:
 
 
 class QueueFullError(Exception):
-    """The local queue cannot take the request's events: Kafka is slower than its clients. Nothing was sent."""
+    """The producer's queue is full: Kafka is slower than its clients. Nothing was sent."""
 
 
 class _Request:
-    """The deliveries that one request waits for; written to by the producer's poll thread alone."""
+    """The deliveries that one request waits for; only the producer's poll thread writes to it."""
 
     def __init__(self, events: Sequence[Event], loop: asyncio.AbstractEventLoop) -> None:
         self.results = [Published(event) for event in events]
@@ -85,11 +85,11 @@ class EventPublisher:
         self._config: dict[str, Any] = client_config(bootstrap_servers, "movierecs-inference") | {
             "enable.idempotence": True,
             "acks": "all",
-            "log_level": 2,  # what librdkafka would print about lost connections comes to `error_cb` too
+            "log_level": 2,  # librdkafka also reports lost connections to `error_cb`
             "linger.ms": 1,
             "compression.type": "lz4",
             "queue.buffering.max.messages": queue_events,
-            # Given up a little after the request was answered: by then it was told that the outcome is unknown.
+            # Expires a little after the request was answered that the outcome is unknown.
             "message.timeout.ms": int(timeout_seconds * 1000) + 1_000,
             "error_cb": self._on_error,
         }
@@ -105,17 +105,17 @@ class EventPublisher:
         self._thread.start()
 
     def stop(self, timeout_seconds: float = 5.0) -> None:
-        """Wait for what was handed over to be delivered, within the time given, and end."""
+        """Wait, within the time given, until everything queued is delivered; then stop."""
         if self._producer is None:
             return
         left = self._producer.flush(timeout_seconds)
         if left:
-            log.error("events were given up at shutdown; their clients were told so", extra={"events": left})
+            log.error("undelivered events at shutdown; their clients were told", extra={"events": left})
         self._stopping.set()
         self._thread.join(timeout_seconds)
 
     async def publish(self, events: Sequence[EventIn], headers: dict[str, str]) -> list[Published]:
-        """Stamp and send the events; return them in order once all are acknowledged or the time is over.
+        """Complete and send the events; return them in order once all are acknowledged or time is up.
 
         Raises:
             QueueFullError: nothing was sent.
@@ -153,13 +153,13 @@ class EventPublisher:
                 on_delivery=report,
             )
         except BufferError:
-            # Impossible by the check above unless bytes, not events, fill the queue: told as unconfirmed.
+            # The check above counts events, but bytes filled the queue: reported as unconfirmed.
             report(KafkaError(KafkaError._QUEUE_FULL), None)
 
     def _ready_producer(self) -> Producer:
-        assert self._producer is not None, "publish comes after start"
+        assert self._producer is not None, "call start before publish"
         if self._fatal:
-            # An idempotent producer that met a fatal error sends nothing any more; a new one starts afresh.
+            # After a fatal error an idempotent producer sends nothing any more; replace it.
             log.error("the producer is replaced after a fatal error")
             self._producer, self._fatal = Producer(self._config), False
         return self._producer

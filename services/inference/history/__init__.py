@@ -1,1 +1,1 @@
-"""What viewers said: what the bundle holds, and what came since, from the topic or from ClickHouse."""
+"""Viewers' feedback: the bundle's history, and events since then from the topic or from ClickHouse."""

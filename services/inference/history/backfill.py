@@ -1,8 +1,8 @@
-"""What was said between a model's extract and now: brought into the live history, wherever it still is.
+"""Loads events between a model's extract and now into the live history, from ClickHouse or Kafka.
 
-ClickHouse has it in a form that is cheap to read, Kafka has what ClickHouse does not have yet; each is asked for what
-the other cannot give. What is read stays read: an attempt that fails goes on where it stopped. What neither has is
-a gap: it is counted, shown, and asked for again until ClickHouse has it.
+ClickHouse is cheaper to read; Kafka has what ClickHouse does not have yet. Progress is kept: after a failure reading
+continues where it stopped. Offsets that neither has are a gap, which is counted, shown, and retried until ClickHouse
+has them.
 """
 
 import logging
@@ -22,14 +22,14 @@ from services.inference.metrics import Metrics
 
 log = logging.getLogger(__name__)
 KAFKA_ALONE_UP_TO = 50_000
-"""So few records are read from Kafka, if it has them, within a second; ClickHouse is not asked then."""
+"""Up to this many records are read from Kafka alone, if it has them: that takes less than a second."""
 _ADMIN_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
 _GAP_RETRY_SECONDS = 15.0
 
 
 class Backfill:
-    """Reads on a thread of its own what it was told is missing."""
+    """Reads missing offsets on its own thread."""
 
     def __init__(
         self,
@@ -52,17 +52,17 @@ class Backfill:
         self._missing = Spans()
         self._elsewhere: StartingPoint | None = None
         self._is_looked_for = False
-        """Whether every offset of ``_missing`` was asked for, and nobody had it."""
+        """Whether every offset of ``_missing`` was requested and found nowhere."""
         self._thread = threading.Thread(target=self._run, name="backfill", daemon=True)
         self.trouble: str | None = None
-        """Why the last attempt did not get everything; None: it did."""
+        """Why the last attempt was incomplete; None if it was not."""
 
     def start(self) -> None:
         """Start reading; returns at once."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; what was read stays."""
+        """Stop the thread; what was read is kept."""
         self._stopping.set()
         with self._changed:
             self._changed.notify_all()
@@ -71,7 +71,7 @@ class Backfill:
 
     @property
     def gap(self) -> str | None:
-        """What of the history nobody has now; None: nothing is known to be missing."""
+        """The gap: which part of the history is in no store; None if nothing is known to be missing."""
         with self._changed:
             if not self._is_looked_for or self._is_complete():
                 return None
@@ -81,9 +81,9 @@ class Backfill:
             return "neither Kafka nor ClickHouse has " + ", ".join(parts)
 
     def require(self, topic: TopicIdentity, missing: Spans, elsewhere: StartingPoint | None = None) -> None:
-        """Read these offsets of ``topic`` too, and what followed ``elsewhere`` in another incarnation of it.
+        """Also read these offsets of ``topic``, and what followed ``elsewhere`` in another incarnation of it.
 
-        What is still missing of another incarnation than ``topic`` is asked of ClickHouse alone from now on.
+        What is missing of other incarnations than ``topic`` is read from ClickHouse only from now on.
         """
         with self._changed:
             if self._topic is not None and self._topic.topic_id != topic.topic_id:
@@ -99,7 +99,7 @@ class Backfill:
             self._changed.notify_all()
 
     def forget_before(self, offsets: dict[int, int]) -> None:
-        """Stop looking for what lies before ``offsets``: the served model holds it."""
+        """Stop looking for offsets before ``offsets``, which the served model contains."""
         with self._changed:
             for partition, first in offsets.items():
                 self._missing.remove(partition, 0, first)
@@ -107,7 +107,7 @@ class Backfill:
             self._changed.notify_all()
 
     def wait(self, seconds: float) -> str | None:
-        """Return None once everything is read that anybody has, or what is still to be read after ``seconds``."""
+        """Return None once everything available is read, or after ``seconds`` what is still to be read."""
         with self._changed:
             if self._changed.wait_for(lambda: self._is_looked_for or self._is_complete(), seconds):
                 return None
@@ -129,7 +129,7 @@ class Backfill:
                 self._look()
             except (KafkaException, TimeoutError) as error:
                 self._report(reason(error))
-            except Exception as error:  # a thread that died would be silent for ever
+            except Exception as error:  # keep the thread alive whatever happens: its death would go unnoticed
                 log.exception("reading the history failed")
                 self._report(str(error) or type(error).__name__)
             with self._changed:
@@ -143,7 +143,7 @@ class Backfill:
         self.trouble = trouble
 
     def _look(self) -> None:
-        """Read what is missing, from where it is; keep what could be read."""
+        """Read what is missing from where it is, keeping partial progress."""
         with self._changed:
             topic, missing, elsewhere = self._topic, self._missing.copy(), self._elsewhere
         assert topic is not None, "nothing is missing before there is a topic"
@@ -159,8 +159,8 @@ class Backfill:
         if is_deleted or elsewhere is not None or wanted > KAFKA_ALONE_UP_TO:
             try:
                 self._read_clickhouse(topic, missing, elsewhere)
-            except Exception as error:  # whatever it is, Kafka gives what it has
-                log.warning("ClickHouse cannot give the history: %s", error)
+            except Exception as error:  # whatever it is, read from Kafka
+                log.warning("the history cannot be read from ClickHouse: %s", error)
                 clickhouse = f"ClickHouse: {type(error).__name__}"
         self._read_kafka(topic, there)
         with self._changed:
@@ -204,7 +204,7 @@ class Backfill:
                 for partition, (begin, end) in there.items():
                     for span in self._missing.within(partition, begin, end):
                         wanted.add(*span)
-                    # Kafka has lost what lies behind its end; the follower reads on from there.
+                    # Kafka lost the records after its end; the follower continues from there.
                     self._missing.remove(partition, end, 1 << 63)
             before = len(wanted)
             if not before:
@@ -212,7 +212,7 @@ class Backfill:
             self._reader.read_again(wanted, fold, self._stopping)
             with self._changed:
                 if sum(len(self._missing.within(p, first, end)) for p, first, end in wanted) == before:
-                    return  # no progress: the partitions end before their ends
+                    return  # no progress: the partitions ended early
 
     def _note_read(self, topic: TopicIdentity, spans: list[tuple[int, int, int]]) -> None:
         with self._changed:
@@ -231,5 +231,5 @@ class Backfill:
 
 
 def reason(error: KafkaException | TimeoutError) -> str:
-    """Return what to tell an operator about Kafka."""
+    """Return the message for operators about Kafka."""
     return error.args[0].str() if isinstance(error, KafkaException) else "Kafka does not answer"

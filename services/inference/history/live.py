@@ -1,4 +1,4 @@
-"""What viewers said since the served model was made, in memory; fed by the topic and by this replica's own posts."""
+"""Signals since the served model's extract, in memory; fed by the topic and by events posted to this replica."""
 
 import itertools
 import threading
@@ -10,14 +10,14 @@ from services.contracts.ids import UserId
 from services.inference.history.stamps import Slots, merge, slot_and_version
 
 Change = tuple[UserId, int, int]
-"""A viewer, and a slot with its version, as `slot_and_version` makes them of an event."""
+"""A viewer, and a slot with its version, as `slot_and_version` derives them from an event."""
 
 
 class Live(NamedTuple):
-    """One viewer's live signals at one moment."""
+    """A snapshot of one viewer's live signals."""
 
     revision: int
-    """Changes with every change of ``slots``, and never comes back; 0: no signals."""
+    """Unique for each state of ``slots``; 0: no signals."""
     slots: Mapping[int, int]
 
 
@@ -25,7 +25,7 @@ _NOTHING = Live(0, {})
 
 
 class LiveHistory:
-    """Live signals by viewer. Thread-safe; every method takes microseconds except `prune`, which yields in between."""
+    """Live signals by viewer. Thread-safe; methods take microseconds, except `prune`, which yields in between."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -35,11 +35,11 @@ class LiveHistory:
         self._erased: frozenset[UserId] = frozenset()
 
     def apply(self, event: Event) -> None:
-        """Take one event in; again, or in another order, it makes no difference. Erased viewers stay unknown."""
+        """Apply one event; order and repetition make no difference. Events of erased viewers are ignored."""
         self.fold([(event.user_id, *slot_and_version(event))])
 
     def fold(self, changes: Iterable[Change]) -> None:
-        """Take in many at once, as `apply` does; the others wait meanwhile, so give it some thousands at most."""
+        """Apply many events at once. Holds the lock, so pass some thousands at most."""
         with self._lock:
             for user_id, slot, version in changes:
                 if user_id in self._erased:
@@ -62,23 +62,23 @@ class LiveHistory:
             return _NOTHING if slots is None else Live(self._revisions[user_id], dict(slots))
 
     def is_erased(self, user_id: UserId) -> bool:
-        """Return whether the viewer was erased: nothing may be kept or served for the id any more."""
+        """Return whether the viewer was erased, so that nothing may be kept or served for the id."""
         return user_id in self._erased
 
     @property
     def erased(self) -> frozenset[UserId]:
-        """Everyone who was erased."""
+        """All erased viewers."""
         return self._erased
 
     def erase(self, user_ids: frozenset[UserId]) -> None:
-        """Forget these viewers now and for ever."""
+        """Drop these viewers' signals and ignore their events from now on."""
         with self._lock:
             self._erased |= user_ids
             for user_id in user_ids & self._slots.keys():
                 del self._slots[user_id], self._revisions[user_id]
 
     def prune(self, held: Callable[[UserId, Mapping[int, int]], set[int]]) -> int:
-        """Drop the slots that ``held`` says the model has as new or newer; return how many."""
+        """Drop the slots of which ``held`` says that the model has the same or a newer version; return how many."""
         dropped = 0
         with self._lock:
             users = list(self._slots)

@@ -1,4 +1,4 @@
-"""A viewer's whole history: what the model's bundle holds, with what happened since merged in."""
+"""A viewer's whole history: the bundle's history merged with the live signals."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _OPINION, _RATING = 0, 1
 
 @dataclass(frozen=True)
 class ViewerHistory:
-    """One row per film that the viewer ever gave a signal, n rows; the arrays are not to be written to."""
+    """One row for each of the n films that the viewer ever gave a signal; do not write to the arrays."""
 
     item_ids: NDArray[np.int64]
     opinion: NDArray[np.int8]
@@ -27,7 +27,7 @@ class ViewerHistory:
 
     @property
     def seen(self) -> NDArray[np.bool_]:
-        """(n,) whether any signal is set now: liked, disliked, rated or watched. An unliked film is not seen."""
+        """(n,) whether any signal is set now: liked, disliked, rated or watched. An un-liked film is not seen."""
         result: NDArray[np.bool_] = (self.opinion != 0) | ~np.isnan(self.rating) | (self.watched != 0)
         return result
 
@@ -49,9 +49,9 @@ def is_newer(version: int, held: NDArray[np.uint64]) -> bool:
 
 
 def merge_live(history: ViewerHistory, slots: Mapping[int, int]) -> ViewerHistory | None:
-    """Return the history with the live signals that are newer than it, or None when none is.
+    """Return the history updated with newer live signals, or None if there are none.
 
-    Films that only the live signals know come after the others, so rows are not sorted by id any more.
+    Films with only live signals come last, so rows are no longer sorted by id.
     """
     base = history.item_ids
     newer = []

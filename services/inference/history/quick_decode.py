@@ -1,8 +1,7 @@
-"""The short way from a record to what it changes, for records in exactly the form in which our producer writes them.
+"""The fast path from a record to its change, for records exactly as our own producer writes them.
 
-What a valid event is says `services.contracts.events` alone. This module knows one form that is always valid, where
-nothing has to be looked at but the time; of everything else it knows nothing, and the long way decides. A property test
-holds that both ways agree wherever this one answers.
+`services.contracts.events` alone defines a valid event. This module recognises one form that is always valid but for
+its time; everything else is left to the slow path. A property test checks that both agree wherever this one answers.
 """
 
 import re
@@ -16,7 +15,7 @@ from services.inference.history.live import Change
 from services.inference.history.stamps import slot_and_version
 
 _STARS = [half / 2 for half in range(1, 11)]
-_ID = rb"([1-9][0-9]{0,14})"  # below 10^15: in bounds, and nobody reserved
+_ID = rb"([1-9][0-9]{0,14})"  # below 10^15: within bounds, and not reserved
 _UUID_START = rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}"
 _OTHERS = "|".join(action for action in Action if action is not Action.RATE).encode()
 _FORM = re.compile(
@@ -30,7 +29,7 @@ _FORM = re.compile(
 
 
 def _lowest(action: Action, value: float | None) -> tuple[int, int]:
-    """Return what a slot and a version have in their lowest bits, whatever the film, the time and the id."""
+    """Return the lowest bits of slot and version, which depend on neither film, time nor id."""
     event = Event(
         user_id=UserId(1), item_id=ItemId(1), action=action, value=value, event_id=UUID(int=0),
         event_time=EARLIEST_EVENT_TIME,
@@ -48,7 +47,7 @@ _AHEAD_MS = MAX_CLOCK_AHEAD_SECONDS * 1_000
 
 
 def quick_change(value: bytes, time_ms: int) -> Change | None:
-    """Return what the record changes; None: find out the long way. ``time_ms`` is the record's own time.
+    """Return the record's change; None: use the slow path. ``time_ms`` is the record's own time.
 
     >>> quick_change(b"{}", 0) is None
     True

@@ -24,7 +24,7 @@ class Spans:
             self._ranges[partition] = sorted([*self._ranges.get(partition, []), (first, end)])
 
     def remove(self, partition: int, first: int, end: int) -> None:
-        """Take the offsets of ``[first, end)`` out, whether or not they are in."""
+        """Remove the offsets of ``[first, end)`` that are in the set."""
         if first >= end:
             return
         left = []
@@ -41,7 +41,7 @@ class Spans:
         return found
 
     def copy(self) -> "Spans":
-        """Return the same offsets, to be changed apart."""
+        """Return an independent copy."""
         return Spans({partition: list(ranges) for partition, ranges in self._ranges.items()})
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:

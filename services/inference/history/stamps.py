@@ -31,7 +31,7 @@ class LiveSignal(NamedTuple):
 
 
 def slot_of(event: EventIn) -> int:
-    """Return the slot that an event will set, whatever its time and id turn out to be."""
+    """Return the slot that an event will set, which does not depend on its time and id."""
     signal, _ = signal_of(event.action, event.value)
     return event.item_id << 2 | _CODE[signal]
 
@@ -49,7 +49,7 @@ def take_apart(slot: int, version: int) -> LiveSignal:
 
 
 def time_of(version: int) -> datetime | None:
-    """Return the event time in a version; None for 0, which is no version."""
+    """Return the event time in a version; None for 0, which means no version."""
     return EPOCH + timedelta(microseconds=version >> 64) if version else None
 
 

@@ -1,4 +1,4 @@
-"""What ClickHouse holds of the topic `events`: which offsets, and what they changed; latest versions only."""
+"""Reads the topic `events` from ClickHouse: which offsets it has, and the latest version of what they changed."""
 
 from collections.abc import Iterator, Mapping
 
@@ -31,19 +31,19 @@ _VERSION = (
 
 
 class StoredEvents:
-    """Reads ClickHouse with a client of its own; use it on one thread."""
+    """Has its own ClickHouse client; use it on one thread."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     @classmethod
     def connect(cls, url: SecretStr) -> "StoredEvents":
-        """Return a reader that gives up on a server that says nothing for 5 s.
+        """Return a reader with a time-out of 5 s.
 
         Raises:
             clickhouse_connect.driver.exceptions.Error: the server does not answer or refuses us.
         """
-        # Errors come as a status, never in the middle of a body that looks whole.
+        # Errors then come as an HTTP status, never in the middle of a body.
         settings = {"wait_end_of_query": 1}
         return cls(
             clickhouse.connect(
@@ -52,7 +52,7 @@ class StoredEvents:
         )
 
     def held(self, epoch: int, wanted: Spans) -> Spans:
-        """Return which of the ``wanted`` offsets ClickHouse accounts for: stored, set aside, or known to be none."""
+        """Return the ``wanted`` offsets that ClickHouse accounts for: stored, quarantined or recorded as absent."""
         held = Spans()
         for partition, first, end in _pieces(wanted):
             union = " UNION ALL ".join(
@@ -70,13 +70,13 @@ class StoredEvents:
         return held
 
     def changes(self, epoch: int, spans: Spans) -> Iterator[tuple[tuple[int, int, int], Iterator[list[Change]]]]:
-        """Yield pieces of ``spans``, ``(partition, first, end)``, each with what its events changed, in batches."""
+        """Yield pieces of ``spans``, ``(partition, first, end)``, each with the changes of its events, in batches."""
         for partition, first, end in _pieces(spans):
             where = f"epoch = {epoch} AND partition = {partition} AND offset >= {first} AND offset < {end}"
             yield (partition, first, end), self._changes(where)
 
     def changes_of_other_topics(self, epoch: int, offsets: Mapping[int, int]) -> Iterator[list[Change]]:
-        """Yield what came after ``offsets`` in an incarnation of the topic that is gone, and all of the others."""
+        """Yield what came after ``offsets`` in a former incarnation of the topic, and everything in the others."""
         before = " OR ".join(f"(partition = {p} AND offset < {first})" for p, first in offsets.items()) or "0"
         return self._changes(f"epoch != {FILES_EPOCH} AND NOT (epoch = {epoch} AND ({before}))")
 
@@ -94,7 +94,7 @@ class StoredEvents:
 
 
 def _pieces(spans: Spans) -> Iterator[tuple[int, int, int]]:
-    """Yield the spans, cut so that the answer about each stays small."""
+    """Yield the spans, split so that each response stays small."""
     for partition, first, end in spans:
         for start in range(first, end, _OFFSETS_PER_QUERY):
             yield partition, start, min(end, start + _OFFSETS_PER_QUERY)

@@ -1,7 +1,7 @@
-"""Follows the topic `events` from its head on, and sees to it that what came before is in the live history too.
+"""Follows the topic `events` from its head, and has everything before it backfilled into the live history.
 
-Its own consumer without a group: every replica reads every partition and commits nothing. What lies between the
-end of a model's extract (`StartingPoint`) and the place where following began is the business of `Backfill`.
+Uses a consumer without a group: every replica reads every partition and commits nothing. `Backfill` loads what lies
+between the end of a model's extract (`StartingPoint`) and the offset where following began.
 """
 
 import logging
@@ -25,7 +25,7 @@ _REPLAY_SECONDS = 10.0
 
 
 class TopicFollower:
-    """Reads the topic on a thread of its own, from `cover`'s first call on."""
+    """Reads the topic on its own thread, starting with the first call of `cover`."""
 
     def __init__(
         self,
@@ -50,22 +50,22 @@ class TopicFollower:
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._start: StartingPoint | None = None
-        """The oldest point asked for."""
+        """The oldest point requested."""
         self._served: StartingPoint | None = None
         """That of the served model."""
         self._elsewhere: StartingPoint | None = None
-        """A point in another incarnation of the topic that the backfill was told of."""
+        """A point in another incarnation of the topic, already passed to the backfill."""
         self._identity: TopicIdentity | None = None
         self._covered: dict[int, int] = {}
-        """Per partition the offset from which on everything is in the live history, or asked of the backfill."""
+        """Per partition the offset from which everything is in the live history or requested from the backfill."""
         self._positions: dict[int, int] = {}
         self._caught_up = False
         self.trouble: str | None = None
-        """Why the topic cannot be followed at the moment; None: it is followed."""
+        """Why the topic cannot be followed now; None if it is."""
 
     @property
     def caught_up(self) -> bool:
-        """Whether everything that the topic held when following began has been read, or is known to be a gap."""
+        """Whether everything in the topic when following began has been read, or is known to be a gap."""
         with self._lock:
             identity = self._identity
             is_following = identity is not None and self._positions.keys() == set(identity.partitions)
@@ -76,21 +76,21 @@ class TopicFollower:
 
     @property
     def gap(self) -> str | None:
-        """What of the history neither Kafka nor ClickHouse has; None: nothing."""
+        """The part of the history that neither Kafka nor ClickHouse has; None if there is none."""
         return self._backfill.gap
 
     def stop(self) -> None:
-        """End the threads."""
+        """Stop the threads."""
         self._stopping.set()
         self._backfill.stop()
         if self._thread.is_alive():
             self._thread.join(5)
 
     def cover(self, start: StartingPoint) -> None:
-        """See to it that everything from ``start`` on is, or will be, in the live history.
+        """Ensure that everything from ``start`` on is, or will be, in the live history.
 
-        The first call starts the following and returns at once. Later calls return when what lies before the part
-        that is covered already (a rollback to an older model) is folded in, as far as Kafka or ClickHouse has it.
+        The first call starts following and returns at once. Later calls with an older ``start`` (a rollback) return
+        when the additional part is loaded, as far as Kafka or ClickHouse has it.
 
         Raises:
             ReplayError: it takes longer than 10 s, or neither answers. Reading goes on: call again.
@@ -111,7 +111,7 @@ class TopicFollower:
             raise ReplayError(f"the topic {self._topic} is being read again for an older model: {left}")
 
     def uncover(self, start: StartingPoint) -> None:
-        """Note that what lies before ``start`` is no longer in the live history: the model holds it."""
+        """Note that what lies before ``start`` was pruned from the live history: the model contains it."""
         with self._lock:
             self._start = self._served = start
             if self._identity is None or start.topic_id != self._identity.topic_id:
@@ -121,7 +121,7 @@ class TopicFollower:
         self._backfill.forget_before(start.offsets)
 
     def _is_newer(self, start: StartingPoint) -> bool:
-        """Whether ``start`` is that of the served model or lies after it: then nothing has to be read for it."""
+        """Whether ``start`` is at or after that of the served model, so that nothing has to be read for it."""
         with self._lock:
             if self._served is None or self._identity is None:
                 return False
@@ -131,7 +131,7 @@ class TopicFollower:
             return start == self._served or all(first[p] >= served[p] for p in first)
 
     def _require(self, identity: TopicIdentity, start: StartingPoint) -> None:
-        """Ask the backfill for what lies between ``start`` and what is covered. The lock is held."""
+        """Request from the backfill what lies between ``start`` and what is covered. The lock is held."""
         missing = Spans()
         for partition, first in start.in_topic(identity).items():
             if partition in self._covered and first < self._covered[partition]:
@@ -154,7 +154,7 @@ class TopicFollower:
                 self._follow()
             except (KafkaException, TimeoutError) as error:
                 self._report(reason(error))
-            except Exception as error:  # a thread that died would be silent for ever
+            except Exception as error:  # keep the thread alive whatever happens: its death would go unnoticed
                 log.exception("following the topic failed")
                 self._report(str(error) or type(error).__name__)
             self._stopping.wait(_RETRY_SECONDS)
@@ -169,7 +169,7 @@ class TopicFollower:
         client = self._client()
         identity = describe_topic(client, self._topic, timeout_seconds=_ADMIN_SECONDS)
         there = readable(client, identity, timeout_seconds=_ADMIN_SECONDS)
-        if there.keys() == set(identity.partitions):  # otherwise one is away, and its end too
+        if there.keys() == set(identity.partitions):  # otherwise a partition is unavailable, and its end unknown
             self._disbelieve(identity, end_offsets(client, identity, timeout_seconds=_ADMIN_SECONDS))
         positions = self._begin(identity, there)
         consumer = self._reader.consumer(positions)
@@ -194,7 +194,7 @@ class TopicFollower:
                 if read.error is not None:
                     self._report(read.error.str())
                     if read.error.code() == KafkaError._AUTO_OFFSET_RESET:
-                        return  # retention has deleted what comes next
+                        return  # retention has deleted the next records
                 elif read.disconnected is not None:
                     self._report(read.disconnected)  # the client reconnects by itself
                 elif read.positions:
@@ -203,7 +203,7 @@ class TopicFollower:
             consumer.close()
 
     def _disbelieve(self, identity: TopicIdentity, ends: dict[int, int]) -> None:
-        """Where a model's extract ends behind the log's end, the log has lost its own: then all of it is wanted."""
+        """Where a model's extract ends after the log's end, the log was truncated: then read all of it."""
         with self._lock:
             start = self._start
             if start is None or start.topic_id != identity.topic_id:
@@ -215,7 +215,7 @@ class TopicFollower:
                 self._start = StartingPoint(identity.topic_id, offsets)
 
     def _begin(self, identity: TopicIdentity, there: dict[int, tuple[int, int]]) -> dict[int, int]:
-        """Return where to read on: after what was read, else at the head; ask the backfill for what lies before."""
+        """Return where to continue: after what was read, else at the head; the backfill loads what lies before."""
         with self._lock:
             assert self._start is not None, "following begins with the first model"
             is_same = self._identity is not None and self._identity.topic_id == identity.topic_id
@@ -233,7 +233,7 @@ class TopicFollower:
                     self._positions[partition] = end
             self._identity = identity
             if len(missing):
-                log.warning("retention has overtaken the following of the topic", extra={"missing": list(missing)})
+                log.warning("retention deleted records that were not followed yet", extra={"missing": list(missing)})
                 self._backfill.require(identity, missing)
             self._require(identity, start)
             return {p: self._positions[p] for p in identity.partitions if p in self._positions}

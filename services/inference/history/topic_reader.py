@@ -1,4 +1,4 @@
-"""Reading the topic `events` without a group: where a bundle's data end, decoding, and reading a part again."""
+"""Reads the topic `events` without a consumer group: consumers, decoding, and reading a span again."""
 
 import logging
 import threading
@@ -29,7 +29,7 @@ _SILENCE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class StartingPoint:
-    """Where a bundle's data end: per partition the first offset that is not in it, in one incarnation of the topic."""
+    """Where a bundle's data ends: per partition the first offset that is not in it, in one incarnation of the topic."""
 
     topic_id: str | None
     offsets: dict[int, int] = field(default_factory=dict)
@@ -48,27 +48,27 @@ class StartingPoint:
 
 
 class ReplayError(Exception):
-    """An older part of the topic is needed and not read yet; what is served stays as it is."""
+    """An older part of the topic is needed and not read yet; the served model stays as it is."""
 
 
 class Read(NamedTuple):
-    """What one look at a consumer's queue brought."""
+    """The result of one poll."""
 
     changes: list[Change]
     positions: dict[int, int]
-    """Per partition the offset to read next. Offsets below hold nothing more: a transaction's marker has no record."""
+    """Per partition the next offset to read. Offsets without a record, such as transaction markers, are skipped."""
     ended: set[int]
-    """Partitions that have no more at the moment."""
+    """Partitions that have no more records now."""
     error: KafkaError | None
-    """The last error, unless the client gets over it by itself."""
+    """The last error that the client does not recover from by itself."""
     disconnected: str | None
-    """Why the client has no connection; it goes on trying."""
+    """Why the client is not connected; it keeps trying."""
     record_times: list[int]
-    """Kafka's timestamps of what was decoded, ms."""
+    """Kafka's timestamps of the decoded records, ms."""
 
 
 class TopicReader:
-    """Makes consumers of the topic and turns their messages into changes of the live history."""
+    """Creates consumers of the topic and decodes their messages into changes for the live history."""
 
     def __init__(self, bootstrap_servers: str, topic: str, metrics: Metrics) -> None:
         self._bootstrap = bootstrap_servers
@@ -80,17 +80,17 @@ class TopicReader:
         consumer = Consumer(
             client_config(self._bootstrap, "movierecs-live")
             | {
-                "group.id": "movierecs-live",  # the client insists on a name; nothing is ever committed under it
+                "group.id": "movierecs-live",  # required by the client; nothing is ever committed under this name
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "error",
-                # The only news of offsets without records at a partition's end: markers, aborted transactions.
+                # The only signal that trailing offsets have no record: transaction markers, aborted transactions.
                 "enable.partition.eof": True,
                 "fetch.wait.max.ms": 100,
                 "queued.max.messages.kbytes": 8 * 1024,
-                # By default the client pauses for a second whenever that is full: 56,000 records/s at most.
+                # By default the client pauses for a second whenever the queue is full: 56,000 records/s at most.
                 "fetch.queue.backoff.ms": 5,
-                "log_level": 2,  # lost connections come out of `poll` as errors
+                "log_level": 2,  # lost connections are reported by `poll` as errors
             }
         )
         consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in positions.items()])
@@ -102,7 +102,7 @@ class TopicReader:
         return self.read([] if first is None else [first, *consumer.consume(BATCH, 0)])
 
     def read(self, messages: Iterable[Message]) -> Read:
-        """Decode messages. Whatever they hold, each is either a change or counted as skipped."""
+        """Decode messages; each one becomes a change or is counted as skipped."""
         changes: list[Change] = []
         times: list[int] = []
         positions: dict[int, int] = {}
@@ -162,7 +162,7 @@ class TopicReader:
             consumer.close()
 
     def _decode(self, message: Message, time_ms: int) -> Change | None:
-        """Return what the record changes, or None (counted) where it is no event; the consumer quarantines it."""
+        """Return the record's change, or None (counted) if it is not a valid event; the consumer quarantines it."""
         value = message.value() or b""
         change = quick_change(value, time_ms)
         if change is not None:
@@ -172,16 +172,16 @@ class TopicReader:
             return event.user_id, *slot_and_version(event)
         except ValidationError:
             self._metrics.live_skipped.inc()
-        except Exception as error:  # whatever it is, it is one record's: the others go on
+        except Exception as error:  # whatever is wrong with one record, read the others
             log.warning("a record could not be decoded: %s", type(error).__name__)
             self._metrics.live_skipped.inc()
         return None
 
 
 def readable(client: AdminClient, topic: TopicIdentity, *, timeout_seconds: float) -> dict[int, tuple[int, int]]:
-    """Return per partition the first offset that the broker has and the end of what can be read of it now.
+    """Return per partition the first offset that the broker has, and the last stable offset.
 
-    Records of a transaction that is still open lie behind that end. A partition that does not answer is left out.
+    Records of open transactions come after it. A partition that does not answer is left out.
 
     Raises:
         KafkaException: no partition answers.

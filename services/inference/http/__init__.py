@@ -1,1 +1,1 @@
-"""The REST API: routes and what stands around them. They translate HTTP, and decide nothing about lists."""
+"""The REST API: routes and middleware. They translate HTTP and make no decisions about lists."""

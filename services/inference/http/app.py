@@ -1,4 +1,4 @@
-"""The application: routes, errors and lifespan around the parts that it is given."""
+"""The application: routes, error handlers, middleware and lifespan."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -23,13 +23,13 @@ DESCRIPTION = """Feedback in, lists out. A like changes the viewer's next list a
 Errors are `application/problem+json` (RFC 9457) and name the fields that were wrong."""
 _RETRY_AFTER_SECONDS = 5
 _NO_SECOND_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
-"""FastAPI's own, which would tell everything twice, with query strings; `RequestContext` does it for all requests."""
+"""FastAPI's own telemetry would duplicate `RequestContext`'s, with query strings."""
 
 
 def create_app(
     services: Services, lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]], guard: OriginGuard
 ) -> FastAPI:
-    """Return the application; ``lifespan`` starts and stops what works in the background."""
+    """Return the application; ``lifespan`` starts and stops the background tasks."""
     app = FastAPI(
         title="MovieRecs",
         version="1",
@@ -59,7 +59,7 @@ async def _unknown_choice(request: Request, error: Exception) -> Response:
 
 
 def _install_absences(app: FastAPI) -> None:
-    """Answer 503 when something that a route needs is not there now."""
+    """Answer 503 when something that a route needs is unavailable."""
     reasons: dict[type[Exception], str] = {
         NoModelError: "No model has been loaded yet.",
         NoCatalogueError: "The catalogue has not been read yet.",

@@ -1,4 +1,4 @@
-"""What the routes are given: the service's parts, and the checks that several routes share."""
+"""Dependencies of the routes: the service's parts, and checks that several routes share."""
 
 import hmac
 from dataclasses import dataclass, field
@@ -53,18 +53,18 @@ def _services(request: Request) -> Services:
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
-K = Annotated[int, Query(ge=1, le=MAX_K, description="How many films at most.", examples=[DEFAULT_K]), DIGITS]
+K = Annotated[int, Query(ge=1, le=MAX_K, description="The maximum number of films.", examples=[DEFAULT_K]), DIGITS]
 Genre = Annotated[str | None, Query(max_length=64, description="Only films of this genre.", examples=["Comedy"])]
 UserIdPath = Annotated[
     int, Path(ge=1, le=PROBE_USER, description=f"The viewer's id; {PROBE_USER} is the probe's.", examples=[42]), DIGITS
 ]
 ErasableUserIdPath = Annotated[int, Path(ge=1, le=MAX_ID, description="The viewer's id.", examples=[42]), DIGITS]
-"""Not the probe's: erased for ever, it could not measure any more."""
+"""Not the probe's viewer, which has to keep measuring."""
 ItemIdPath = Annotated[int, Path(ge=1, le=MAX_ID, description="The film's id.", examples=[50]), DIGITS]
 
 
 def viewer(services: Services, user_id: int) -> UserId:
-    """Return the path's viewer; called by the route, so that wrong parameters are named first.
+    """Return the path's viewer; called in the route, so that invalid parameters are reported first.
 
     Raises:
         ProblemError: 410, the viewer was erased.
@@ -74,9 +74,9 @@ def viewer(services: Services, user_id: int) -> UserId:
 
 
 def refuse_erased(services: Services, user_id: UserId, field: str) -> None:
-    """Raise the 410 when the viewer was erased; ``field`` is what named them."""
+    """Raise the 410 if the viewer was erased; ``field`` is the field with their id."""
     if services.live.is_erased(user_id):
-        error = FieldError(field=field, message="this viewer was erased; the id stays refused")
+        error = FieldError(field=field, message="this viewer was erased; the id is refused from now on")
         raise ProblemError(HTTPStatus.GONE, f"{field}: {error.message}", errors=[error])
 
 

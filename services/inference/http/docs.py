@@ -1,6 +1,6 @@
-"""The API's description as a page to try it on (/docs), all from this service: it works offline and loads nothing else.
+"""The interactive API documentation (/docs), served by this service alone, so that it works offline.
 
-Swagger UI's files (Apache-2.0) come with the package `fastapi-offline`, of which nothing else is used.
+Swagger UI's files (Apache-2.0) come from the package `fastapi-offline`; nothing else of it is used.
 """
 
 from pathlib import Path
@@ -55,7 +55,7 @@ async def page() -> Response:
 
 @router.get("/start.js")
 async def start() -> Response:
-    """What the page does first; a script of its own, because the policy forbids scripts within a page."""
+    """The page's start script; a file of its own, because the content security policy forbids inline scripts."""
     return Response(_START, media_type="text/javascript")
 
 

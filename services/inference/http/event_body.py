@@ -1,4 +1,4 @@
-"""From the bytes of POST /v1/events to its events, in bounded time: large bodies are read beside the event loop."""
+"""Parses the body of POST /v1/events in bounded time; large bodies are parsed in a thread, off the event loop."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from services.inference.http.request_guard import body_refusal
 
 MAX_BODY_BYTES = 1 << 20
 _AT_ONCE_BYTES = 8 << 10
-"""Up to this size reading takes less than handing it to a thread would."""
+"""Up to this size parsing takes less time than handing over to a thread."""
 _KNOWN = frozenset(EventIn.model_fields)
 
 
@@ -59,7 +59,7 @@ def parse(body: bytes) -> tuple[list[EventIn], str]:
     events = raw["events"] if is_batch else [raw]
     if is_batch and isinstance(events, list) and not 0 < len(events) <= MAX_EVENTS_PER_REQUEST:
         raise invalid("events", f"must be 1 to {MAX_EVENTS_PER_REQUEST} events, not {len(events)}")
-    # What cannot be right anyway is not given to pydantic, which makes an error of each unknown field, nor to the
+    # Reject oversized input before pydantic, which makes an error for each unknown field, and before the
     # decoder below: both would hold the interpreter for too long with a hundred thousand of them.
     if len(raw) > len(_KNOWN) or not isinstance(events, list) or not all(map(_may_be_right, events)):
         raise _first_errors(raw, is_batch)
@@ -93,7 +93,7 @@ def _refuse_repetition(pairs: list[tuple[str, Any]]) -> None:
 
 
 _UNIQUE = json.JSONDecoder(object_pairs_hook=_refuse_repetition, parse_int=len, parse_float=len, parse_constant=len)
-"""Looks for names that an object has twice, of which parsers silently take one. The JSON is known to be good."""
+"""Finds duplicate names in objects, of which parsers silently take one. The JSON is known to be valid."""
 
 
 def _may_be_right(event: Any) -> bool:
@@ -105,14 +105,14 @@ def _may_be_right(event: Any) -> bool:
 
 
 class _Findings:
-    """The first errors in order, and the number of all."""
+    """The first errors in order, and the total number."""
 
     def __init__(self) -> None:
         self.errors: list[FieldError] = []
         self.count = 0
 
     def add(self, count: int, first: Callable[[], list[FieldError]]) -> None:
-        """Note ``count`` errors; ``first`` is asked for them while there is room."""
+        """Count ``count`` errors; ``first`` supplies them while there is room."""
         self.count += count
         room = MAX_ERRORS - len(self.errors)
         if room > 0 and count:

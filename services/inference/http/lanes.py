@@ -1,7 +1,7 @@
-"""Bounds on what may wait long, so that it holds up its like alone and never a list.
+"""Bulkheads: limits for requests that may wait long, so that they only hold up each other and never a list.
 
-Routes that only compute share the framework's threads. What waits for a store does not: when that store is frozen, the
-few threads of its lane wait, a bounded number of requests waits for them, and all others are told at once to come back.
+Routes that only compute share the framework's threads. Routes that wait for a store do not: when the store is frozen,
+the few threads of its lane wait, a limited number of requests queue for them, and all others get a 503 at once.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ Ts = TypeVarTuple("Ts")
 
 
 class Room:
-    """Room for so many requests at once that wait for one thing. For one event loop."""
+    """A limit on the requests that wait for the same thing at once. For one event loop."""
 
     def __init__(self, what: str, *, at_once: int) -> None:
         self._what = what
@@ -56,7 +56,7 @@ class Lane:
         """Return what ``call`` returns.
 
         Raises:
-            ProblemError: 503, too many wait already.
+            ProblemError: 503, too many are waiting.
         """
         with self._room.taken():
             return await to_thread.run_sync(call, *args, limiter=self._threads)

@@ -1,7 +1,7 @@
-"""What one connection may cost, limited where its bytes arrive: size and time of headers and body, how many there are.
+"""Limits per connection, where its bytes arrive: size and time of headers and body; and on the number of connections.
 
-uvicorn's fast parser (httptools) has no such limits of its own. This adds them at its callbacks; a request within the
-limits costs next to nothing more (`tests.bench.bench_http` compares).
+uvicorn's fast parser (httptools) has no such limits. They are added at its callbacks, at next to no cost
+(`tests.bench.bench_http` compares).
 """
 
 import asyncio
@@ -21,14 +21,14 @@ MAX_HEADER_BYTES: Final = 16 << 10
 """Request line and headers together."""
 MAX_HEADERS: Final = 100
 MAX_WIRE_BYTES: Final = 8 << 20
-"""A body as it is sent, framing included: 1 MiB in chunks of one byte is 6 MiB. Routes allow far less."""
+"""A body as sent, with framing: 1 MiB in chunks of one byte is 6 MiB. Routes allow far less."""
 MAX_PIPELINED: Final = 16
 """Requests of one connection that wait behind the one being answered."""
 MAX_CONNECTIONS: Final = 512
 HEADER_SECONDS: Final = 10.0
 BODY_SECONDS: Final = 30.0
 ANSWER_SECONDS: Final = 30.0
-"""How long a client may take nothing of the answer that is ready for it."""
+"""How long a client may leave a ready answer unread."""
 KEEP_ALIVE_SECONDS: Final = 5
 _LINGER_SECONDS: Final = 2.0
 _SWEEP_SECONDS: Final = 0.5
@@ -41,7 +41,7 @@ class _RefusedError(Exception):
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """One connection. Whoever exceeds a limit gets an answer that names it, and is hung up on."""
+    """One connection. Exceeding a limit gets an answer that names it, and closes the connection."""
 
     def __init__(
         self,
@@ -54,15 +54,15 @@ class LimitedProtocol(HttpToolsProtocol):
         self._in_head = True
         self._chunk = 0
         self._earlier = 0
-        """Bytes of the current head or body that came in chunks after the one it began in."""
+        """Bytes of the current head or body, not counting the chunk in which it began."""
         self._since: float | None = self.loop.time()
-        """Since when we wait for the rest of a request; None: what there is to do is ours."""
+        """When waiting for the rest of a request began; None: not waiting for the client."""
         self._refusal: tuple[HTTPStatus, str] | None = None
         self._lingers = False
         self._unsent, self._unsent_since = 0, 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection. When there are too many, the one that keeps us waiting longest makes room."""
+        """Accept a connection. When there are too many, the one waited for longest is closed."""
         super().connection_made(transport)
         _Sweeper.ensure(self.server_state, self.loop)
         if len(self.connections) > MAX_CONNECTIONS and not self._make_room():
@@ -75,7 +75,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, unless the connection is only kept until the client has read why it was refused."""
+        """Parse the data, unless the connection is only kept open for the client to read the refusal."""
         if self._lingers:
             return
         self._unset_keepalive_if_required()
@@ -105,10 +105,10 @@ class LimitedProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin the request, if its head is within the limits."""
+        """Start the request, if its head is within the limits."""
         if self._head_bytes > MAX_HEADER_BYTES:
             raise self._refused(*_HEAD_TOO_LARGE)
-        if self.url[:1] != b"/":  # a proxy's form, with a host of its own that nobody would look at
+        if self.url[:1] != b"/":  # absolute form, for proxies, with a host that would not be checked
             raise self._refused(HTTPStatus.BAD_REQUEST, "The request's target must be a path.")
         if len(self.headers) > MAX_HEADERS:
             raise self._refused(
@@ -120,17 +120,17 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Wait for the client no longer."""
+        """Stop waiting for the client."""
         self._in_head, self._earlier, self._since = True, -self._chunk, None
         super().on_message_complete()
 
     @property
     def _head_bytes(self) -> int:
-        """The size of the head as far as it is parsed."""
+        """The size of the head parsed so far."""
         return len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
 
     def sweep(self, now: float) -> None:
-        """End what takes too long."""
+        """End requests that take too long."""
         if self._since is None or self.transport.is_closing():
             self._watch_unsent(now)
             return
@@ -142,7 +142,7 @@ class LimitedProtocol(HttpToolsProtocol):
             if waited > HEADER_SECONDS:
                 self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"The headers took longer than {HEADER_SECONDS:g} s.")
         elif self.flow.read_paused:
-            self._since = now  # nobody reads the body yet: not the client's fault
+            self._since = now  # the route does not read the body yet: not the client's fault
         elif waited > BODY_SECONDS:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"The body took longer than {BODY_SECONDS:g} s.")
 
@@ -161,13 +161,13 @@ class LimitedProtocol(HttpToolsProtocol):
 
     @property
     def waits(self) -> bool:
-        """Whether the connection is only there because the client may send more."""
+        """Whether the connection is idle or waits for the client."""
         idle = self.timeout_keep_alive_task is not None
         return (idle or self._since is not None) and not self.transport.is_closing()
 
     @property
     def since(self) -> float:
-        """When that began; idle ones come first."""
+        """When waiting began; idle connections come first."""
         return self._since or 0.0
 
     def _refused(self, status: HTTPStatus, detail: str) -> _RefusedError:
@@ -175,20 +175,20 @@ class LimitedProtocol(HttpToolsProtocol):
         return _RefusedError(detail)
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Answer, unless another answer stands in the way, and hang up once the client can have read it."""
+        """Answer, unless another answer has begun, and close once the client can have read it."""
         log.info("refused a connection", extra={"status": int(status), "reason": detail})
         self._unset_keepalive_if_required()
         running = self.cycle is not None and not self.cycle.response_complete
         if self.pipeline or (running and self.cycle.response_started):
             self.transport.abort()
             return
-        if running:  # its request ends here; what it still answers goes nowhere
+        if running:  # its request ends here; the rest of its answer is discarded
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        if self._in_head or running:  # else the body of a request that has been answered
+        if self._in_head or running:  # otherwise it is the body of a request that has been answered
             self.transport.write(_answer(status, detail))
         self.transport.write_eof()
-        # To close at once, with bytes of the client unread, would be a reset that may overtake the answer.
+        # Closing with unread bytes would send a reset, which may overtake the answer.
         self._lingers, self._since = True, self.loop.time()
         self.flow.resume_reading()
 
@@ -200,7 +200,7 @@ _HEAD_TOO_LARGE: Final = (
 
 
 class _Sweeper:
-    """Looks at every connection twice a second: cheaper than a timer for each request."""
+    """Checks every connection twice a second, which is cheaper than a timer for each request."""
 
     def __init__(self, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
         self._state, self._loop = state, loop
@@ -208,7 +208,7 @@ class _Sweeper:
 
     @classmethod
     def ensure(cls, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
-        """Make sure that one runs for the server."""
+        """Ensure that one runs for the server."""
         if getattr(state, _SWEEPER, None) is None:
             setattr(state, _SWEEPER, cls(state, loop))
 

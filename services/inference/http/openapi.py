@@ -1,4 +1,4 @@
-"""The OpenAPI description's parts that FastAPI does not know by itself: problems, and the body of POST /v1/events."""
+"""Parts of the OpenAPI description that FastAPI cannot derive: problems, and the body of POST /v1/events."""
 
 from http import HTTPStatus
 from typing import Any
@@ -13,15 +13,15 @@ from services.contracts.rest import PROBLEM_MEDIA_TYPE, EventsIn, Problem, Publi
 _REF = "#/components/schemas/{model}"
 _MEANING = {
     HTTPStatus.UNAUTHORIZED: "The admin key is missing.",
-    HTTPStatus.FORBIDDEN: "A page of another origin asks, or the admin key is wrong.",
-    HTTPStatus.NOT_FOUND: "There is no such film, or no such erasure.",
-    HTTPStatus.CONFLICT: "The champion cannot be served; the model before it still is.",
+    HTTPStatus.FORBIDDEN: "The request comes from another site's page, or the admin key is wrong.",
+    HTTPStatus.NOT_FOUND: "The film or the erasure does not exist.",
+    HTTPStatus.CONFLICT: "The champion cannot be served; the previous model still is.",
     HTTPStatus.GONE: "The viewer was erased.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than 1 MiB.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is not `application/json` in UTF-8, or it is encoded.",
     HTTPStatus.MISDIRECTED_REQUEST: "The `Host` is not a name of this server.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "The request is not valid; `errors` names each wrong field.",
-    HTTPStatus.SERVICE_UNAVAILABLE: "Something the service needs is not there now; try again after `Retry-After` s.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "A dependency is unavailable; try again after `Retry-After` s.",
 }
 
 _EVERYWHERE = {HTTPStatus.FORBIDDEN, HTTPStatus.MISDIRECTED_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}

@@ -1,7 +1,7 @@
-"""Path and query parameters, read the same strict way on every route.
+"""Path and query parameters, parsed strictly and alike on every route.
 
-Integers are plain decimal digits and booleans `true` or `false`: what Python would take as well (`4_2`, `1.0`, ` 42`,
-`٤٢`, `yes`) is refused. So is a parameter given twice, one that the route does not have, and text that is not UTF-8.
+Integers are plain decimal digits and booleans `true` or `false`: other forms that Python accepts (`4_2`, `1.0`, ` 42`,
+`٤٢`, `yes`) are refused. So are duplicate and unknown parameters, and text that is not UTF-8.
 """
 
 import re
@@ -33,16 +33,16 @@ def _boolean(value: Any) -> Any:
     return value
 
 
-# After the parameter's own bounds, which would be lost from OpenAPI otherwise: `Annotated[int, Query(ge=1), DIGITS]`.
+# Goes after the parameter's bounds, or OpenAPI would lose them: `Annotated[int, Query(ge=1), DIGITS]`.
 DIGITS = BeforeValidator(_integer)
 TRUE_OR_FALSE = BeforeValidator(_boolean)
 
 
 class StrictRoute(APIRoute):
-    """A route that refuses query parameters which it does not have, or that are given more than once."""
+    """A route that refuses unknown and duplicate query parameters."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the handler; without a query string it costs nothing more."""
+        """Return the handler; requests without a query string pay nothing."""
         handle = super().get_route_handler()
         known = _query_names(self.dependant)
 
@@ -72,7 +72,7 @@ def query_errors(query: bytes, known: set[str]) -> list[FieldError]:
         if not part:
             continue
         raw_name, _, raw_value = (unquote_to_bytes(piece.replace(b"+", b" ")) for piece in part.partition(b"="))
-        name = raw_name.decode(errors="replace")  # a name that is not UTF-8 is none that we know
+        name = raw_name.decode(errors="replace")  # a name that is not UTF-8 is unknown
         if name not in known:
             errors.setdefault(name, "there is no such parameter")
         elif name in seen:

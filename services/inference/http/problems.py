@@ -53,7 +53,7 @@ def invalid(field: str, message: str) -> ProblemError:
 
 
 def invalid_fields(errors: Sequence[FieldError], uncounted: int = 0) -> ProblemError:
-    """Return the 422 that names the first `MAX_ERRORS` wrong fields and says how many more there are.
+    """Return the 422 that names the first `MAX_ERRORS` invalid fields and counts the rest.
 
     Args:
         errors: at least one.
@@ -68,7 +68,7 @@ def invalid_fields(errors: Sequence[FieldError], uncounted: int = 0) -> ProblemE
 
 
 def shortened(text: str) -> str:
-    """Return what a client sent, for a message: not at a length of its choosing.
+    """Return a client's text for a message, shortened.
 
     >>> len(shortened("x" * 10_000))
     101
@@ -98,7 +98,7 @@ def respond(problem: Problem, *, retry_after_seconds: int | None = None) -> Resp
 
 
 def internal_error(request_id: str | None) -> Response:
-    """Return the 500: what went wrong is in the log under the request's id, never in the answer."""
+    """Return the 500; details are in the log under the request's id, never in the answer."""
     return respond(
         ProblemError(
             HTTPStatus.INTERNAL_SERVER_ERROR, "An unexpected error; the service's log has it under the request id."

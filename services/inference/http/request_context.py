@@ -1,4 +1,4 @@
-"""Around every request: its ids, its metrics and its log line, and a last net for errors nobody expected."""
+"""Middleware around every request: ids, metrics, log line, and the handler of unexpected errors."""
 
 import logging
 import re
@@ -22,12 +22,12 @@ _SAFE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _TRACEPARENT, _REQUEST_ID = TRACEPARENT.encode(), REQUEST_ID_HEADER.encode()
 SLOW_SECONDS = 0.5
 _HEALTH = "/health"
-"""Asked every few seconds by machines, which say themselves when they mind the answer."""
+"""Polled every few seconds by machines, which report problems themselves."""
 log = logging.getLogger(__name__)
 
 
 def request_id_of(request: Request) -> str | None:
-    """Return the request's id: the client's own when it is well-formed, else one made here."""
+    """Return the request's id: the client's if it is well-formed, else a new one."""
     value = request.scope.get("movierecs.request_id")
     return None if value is None else str(value)
 
@@ -39,9 +39,9 @@ def trace_of(request: Request) -> SpanContext:
 
 
 def kafka_headers(request: Request, place: SpanContext) -> dict[str, str]:
-    """Return the headers of the records that the request causes, by which they are followed to the consumer.
+    """Return the trace headers for records that the request produces.
 
-    Empty when the trace is not sampled: nobody downstream would use them.
+    Empty when the trace is not sampled.
     """
     if not place.trace_flags.sampled:
         return {}
@@ -68,7 +68,7 @@ class RequestContext:
         given_trace, given_id = _given(scope["headers"])
         with tracing.span(scope["method"], tracing.extract(given_trace), kind=SpanKind.SERVER) as place:
             ids = {TRACE_ID: tracing.trace_id(place)} if place.is_valid else {}
-            # Without an id of the client's own the trace's names the request as well.
+            # Without an id from the client, the trace id is the request id.
             request_id = given_id if _SAFE_ID.fullmatch(given_id) else ids.get(TRACE_ID) or uuid.uuid4().hex
             scope["movierecs.trace"], scope["movierecs.request_id"] = place, request_id
             with log_context(**ids, request_id=request_id):
@@ -90,7 +90,7 @@ class RequestContext:
                 await self._app(scope, receive, send_with_id)
             except ClientDisconnect:
                 log.debug("the client hung up", extra={"path": scope["path"]})
-                return  # nobody was refused or failed: no answer to count
+                return  # neither refused nor failed: no answer to count
             except Exception:
                 log.exception("unexpected error", extra={"path": scope["path"]})
                 if status:
@@ -114,7 +114,7 @@ class RequestContext:
 
 
 def _level(status: int, seconds: float, place: SpanContext) -> int:
-    """Return how much a line about the request is worth; metrics count all of them."""
+    """Return the log level for the request; metrics count all requests."""
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return logging.WARNING
     return (

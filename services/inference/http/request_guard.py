@@ -1,4 +1,4 @@
-"""Before the routes: who may ask at all, bodies in JSON alone, and `HEAD` wherever there is `GET`."""
+"""Middleware before the routes: the origin guard, JSON bodies only, and `HEAD` wherever there is `GET`."""
 
 from http import HTTPStatus
 
@@ -11,7 +11,7 @@ from services.inference.http.problems import ProblemError, respond
 JSON = "application/json"
 _DATA = "/v1/"
 _PROTECTION = [(b"x-content-type-options", b"nosniff"), (b"cross-origin-resource-policy", b"same-origin")]
-"""No page elsewhere may load an answer into itself, as an image or a script either."""
+"""Other sites' pages may not embed answers, not even as images or scripts."""
 
 
 class RequestGuard:
@@ -22,7 +22,7 @@ class RequestGuard:
         self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let one request in, or say why not."""
+        """Pass one request on, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -49,7 +49,7 @@ class RequestGuard:
 
     def _refusal(self, scope: Scope) -> ProblemError | None:
         reached = scope["server"][0] if scope.get("server") else ""
-        # Other pages may have links to /docs and /metrics, but none to anybody's data: showing a list counts.
+        # Other sites may link to /docs and /metrics, but not to data: requesting a list records an impression.
         may_be_linked = scope["method"] in {"GET", "HEAD"} and not scope["path"].startswith(_DATA)
         refusal = self._guard.refusal(scope["headers"], reached, may_be_linked=may_be_linked)
         if refusal is not None:
@@ -58,12 +58,12 @@ class RequestGuard:
 
 
 def is_head(scope: Scope) -> bool:
-    """Whether nobody will see the answer's body."""
+    """Whether the request is a HEAD, whose answer has no body."""
     return "movierecs.head" in scope
 
 
 def body_refusal(scope: Scope, *, required: bool = False) -> ProblemError | None:
-    """Return the 415 when the request's body is not JSON as it is, in UTF-8; no body passes unless it is required."""
+    """Return the 415 unless the body is plain JSON in UTF-8, or None; a missing body is left to the route."""
     values: dict[bytes, list[bytes]] = {}
     for name, value in scope["headers"]:
         values.setdefault(name, []).append(value)

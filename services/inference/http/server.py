@@ -1,4 +1,4 @@
-"""How the application is served: one process, one port, limits on what a connection may cost, no WebSockets."""
+"""uvicorn's configuration: one process, one port, limits per connection, no WebSockets."""
 
 import uvicorn
 from fastapi import FastAPI

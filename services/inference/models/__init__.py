@@ -1,1 +1,1 @@
-"""What is served: an opened bundle, and which one."""
+"""The served models: kinds, loading, swapping."""

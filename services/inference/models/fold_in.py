@@ -19,7 +19,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class FoldInBasis:
-    """What the fold-in needs of a model, f factors and n films, all float32 and C-contiguous.
+    """What the fold-in precomputes for a model of f factors and n films; float32, C-contiguous.
 
     With ``YᵀY + λI = L Lᵀ`` (Cholesky), in the coordinates ``v = Lᵀx`` and ``W = Y L⁻ᵀ`` the matrix that
     all viewers share is the identity, and ``W v = Y x``: the same scores.

@@ -1,4 +1,4 @@
-"""Makes recommenders out of a bundle's models, each by its kind: the module of that name in `kinds` has `load`."""
+"""Loads a bundle's models, each with the `load` of the module in `kinds` that is named for its kind."""
 
 from typing import Any, Protocol, cast
 

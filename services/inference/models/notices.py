@@ -1,4 +1,4 @@
-"""Follows PostgreSQL's notifications: a promoted model, an erased viewer, changed films. None is missed for long."""
+"""Follows PostgreSQL's notifications of promoted models, erased viewers and changed films; misses none for long."""
 
 import logging
 import threading
@@ -20,7 +20,7 @@ _RETRY_SECONDS = 1.0
 
 
 class Notices:
-    """One thread that listens; it also looks by itself after every (re)connect and every ``recheck_seconds``."""
+    """One thread that listens; it also checks after every (re)connect and every ``recheck_seconds``."""
 
     def __init__(
         self,
@@ -41,14 +41,14 @@ class Notices:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="notices", daemon=True)
         self.trouble: str | None = "not connected yet"
-        """Why PostgreSQL cannot be listened to at the moment; None: it is."""
+        """Why listening to PostgreSQL fails now; None if it works."""
 
     def start(self) -> None:
         """Start listening; returns at once and waits for PostgreSQL in the background."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread."""
+        """Stop the thread."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(5)
@@ -61,20 +61,20 @@ class Notices:
             except psycopg.Error as error:
                 self._report(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
                 self._start_without()
-            except Exception as error:  # a thread that died would be silent for ever
+            except Exception as error:  # keep the thread alive whatever happens: its death would go unnoticed
                 log.exception("listening to PostgreSQL failed")
                 self._report(str(error) or type(error).__name__)
             self._stopping.wait(_RETRY_SECONDS)
 
     def _start_without(self) -> None:
-        """Serve what was kept when the first model cannot be asked for: erased viewers are known before it is."""
+        """Serve the model kept on disk when PostgreSQL cannot be asked for one; read erased viewers first."""
         if self._store.current is not None:
             return
         try:
             self._read_kept_erased()
             self._store.serve_kept()
-        except Exception:  # a thread that died would be silent for ever
-            log.exception("what was kept cannot be served")
+        except Exception:  # keep the thread alive whatever happens: its death would go unnoticed
+            log.exception("the model kept on disk cannot be served")
 
     def _report(self, trouble: str) -> None:
         if self.trouble != trouble:
@@ -84,7 +84,7 @@ class Notices:
     def _listen(self, connection: psycopg.Connection) -> None:
         for channel in (MODEL_PROMOTED_CHANNEL, USER_ERASED_CHANNEL, CATALOGUE_CHANGED_CHANNEL):
             connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
-        # After LISTEN: what happens from here on is notified, what happened before is found by looking.
+        # After LISTEN: later changes are notified, earlier ones are found by this check.
         self._look()
         looked = time.monotonic()
         while not self._stopping.is_set():
@@ -96,12 +96,12 @@ class Notices:
                 looked = time.monotonic()
 
     def _look(self) -> None:
-        """Read what there is to know: erased viewers first, so that no model ever serves one."""
+        """Read the current state: erased viewers first, so that no model ever serves one."""
         self._read_erased()
         try:
             self._store.reload()
         except NoChampionError:
             log.debug("no model has been promoted yet")
         except (BundleError, ReplayError):
-            pass  # logged, counted and shown by the store; tried again at the next look
+            pass  # logged, counted and shown by the store; retried at the next check
         self.trouble = None

@@ -1,4 +1,4 @@
-"""Scores of all films, and the k best of them with some left out. Pure NumPy."""
+"""Scores of all films, and the k best of them. Pure NumPy."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ def top_k(
     left_out: NDArray[np.intp] | None = None,
     allowed: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.intp]:
-    """Return the indices of the ``k`` greatest scores, best first; fewer when fewer may be shown.
+    """Return the indices of the ``k`` greatest scores, best first; fewer if fewer are allowed.
 
     Equal scores keep the order of their indices, so that the same input gives the same list.
     O(n) with a tiny constant, not O(n log n).
@@ -47,9 +47,9 @@ def top_k(
 
 
 def _lower_bound_of_kth(scores: NDArray[np.float32], k: int) -> np.float32:
-    """Return a number that at least ``k`` scores reach and few more do: the k-th greatest maximum of 4k blocks.
+    """Return a threshold that at least ``k`` scores reach, and few more: the k-th greatest maximum of 4k blocks.
 
-    Several times faster than partitioning all scores, whose branches no processor can predict.
+    Several times faster than partitioning all scores, whose branches are unpredictable.
     """
     blocks = 4 * k
     width = len(scores) // blocks

@@ -1,4 +1,4 @@
-"""Popular lately: which films were liked in the model's recent window, and for all others how long ago that was."""
+"""Recent popularity: films liked in the model's recent window, then all others by how long ago they were liked."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Recency:
 
 
 def recency_of(arrays: Mapping[str, NDArray[Any]], recent_days: int, confidence: ConfidenceParameters) -> Recency:
-    """Order a bundle's films by the shortest window in which anybody liked them, then by how many did.
+    """Order a bundle's films by the shortest window in which they were liked, then by the number of likes.
 
     The windows end with the latest like of the bundle's history; they are ``recent_days`` long, 4 times as long, 16
     times, and so on; the last one is all time. The counts of the first and the last are the bundle's own arrays. Reads
@@ -53,7 +53,7 @@ def recency_of(arrays: Mapping[str, NDArray[Any]], recent_days: int, confidence:
 def _counts_between(
     arrays: Mapping[str, NDArray[Any]], recent_days: int, confidence: ConfidenceParameters
 ) -> list[NDArray[np.int64]]:
-    """Return per window longer than the recent one and shorter than the history how many viewers like each film."""
+    """Return likes per film, for each window longer than the recent one and shorter than the history."""
     latest, earliest = 0, 1 << 64
     for _, times in _likes(arrays, confidence):
         if len(times):
@@ -73,7 +73,7 @@ def _counts_between(
 def _likes(
     arrays: Mapping[str, NDArray[Any]], confidence: ConfidenceParameters
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.uint64]]]:
-    """Yield the films (by index) that viewers like and when they last said something about them, in blocks."""
+    """Yield liked films (by index) and the times of their latest signals, in blocks."""
     item_ids = arrays["item_ids"]
     for start in range(0, len(arrays["history_item_ids"]) if len(item_ids) else 0, _BLOCK_ROWS):
         rows = slice(start, start + _BLOCK_ROWS)

@@ -1,4 +1,4 @@
-"""A bundle as it is served: its models ready to score, and what viewers did up to its extract. Immutable, shared."""
+"""A bundle ready to serve: its models, and viewers' histories up to its extract. Immutable and shared."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class ServedBundle:
         return self.recommenders[self.manifest.default_model]
 
     def indices_of(self, item_ids: NDArray[np.int64]) -> tuple[Indices, NDArray[np.bool_]]:
-        """Return for each id its index and whether the bundle has it (the index means nothing where it doesn't)."""
+        """Return for each id its index and whether the bundle has it (if not, the index is meaningless)."""
         found = np.minimum(np.searchsorted(self.item_ids, item_ids), len(self.item_ids) - 1)
         known: NDArray[np.bool_] = self.item_ids[found] == item_ids
         return found, known
@@ -67,7 +67,7 @@ class ServedBundle:
         return row if row < len(self.user_ids) and self.user_ids[row] == user_id else None
 
     def trained_history(self, user_id: UserId) -> ViewerHistory:
-        """Return what the bundle holds of the viewer; no rows for one whom it does not know."""
+        """Return the viewer's history in the bundle; no rows for an unknown viewer."""
         row = self.user_index(user_id)
         if row is None:
             return history_of(self.bundle.arrays, slice(0, 0))
@@ -75,13 +75,13 @@ class ServedBundle:
         return history_of(self.bundle.arrays, slice(int(indptr[row]), int(indptr[row + 1])))
 
     def signals(self, user_id: UserId, slots: Mapping[int, int]) -> tuple[ViewerHistory, bool]:
-        """Return everything that the viewer said, and whether any of it is newer than the bundle."""
+        """Return the viewer's whole history, and whether any of it is newer than the bundle."""
         trained = self.trained_history(user_id)
         merged = merge_live(trained, slots) if slots else None
         return (trained, False) if merged is None else (merged, True)
 
     def history(self, user_id: UserId, slots: Mapping[int, int]) -> History:
-        """Return what models score from: the viewer's whole history, ``slots`` being their signals since the bundle."""
+        """Return what models score: the viewer's whole history; ``slots`` are their signals since the extract."""
         signals, changed = self.signals(user_id, slots)
         times = signals.versions[:, :, 0].max(axis=1, initial=0)
         order = np.argsort(times, kind="stable")
@@ -99,7 +99,7 @@ class ServedBundle:
         )
 
     def held(self, user_id: UserId, slots: Mapping[int, int]) -> set[int]:
-        """Return the slots that the bundle holds in the same or a newer version."""
+        """Return the slots that the bundle has in the same or a newer version."""
         history = self.trained_history(user_id)
         held: set[int] = set()
         if not len(history.item_ids):
@@ -114,7 +114,7 @@ class ServedBundle:
 
 
 def load_served(bundle: Bundle, stage: str, loaded_at: datetime) -> ServedBundle:
-    """Make a bundle's models ready, and check that they score as the trainer's did. Blocks.
+    """Load a bundle's models and check that they reproduce the trainer's canary lists. Blocks.
 
     Raises:
         BundleError: a model is of an unknown kind, or not what its kind expects, or does not reproduce its canaries.
@@ -140,7 +140,7 @@ def load_served(bundle: Bundle, stage: str, loaded_at: datetime) -> ServedBundle
 
 
 def _check_model(served: ServedBundle, name: str) -> None:
-    """Compare by score, not by position: another BLAS may swap two films whose scores differ in the last digit."""
+    """Compare scores, not positions: another BLAS may swap two films whose scores differ in the last digit."""
     _score(served, name, served.history(UserId(0), {}))  # nobody's
     for canary in served.manifest.models[name].canaries:
         where = f"{served.version}: the canary of viewer {canary.user_id} for model {name}"
@@ -153,7 +153,7 @@ def _check_model(served: ServedBundle, name: str) -> None:
         best = scores[top_k(scores, len(indices))]
         tolerance = _CANARY_TOLERANCE * max(1e-6, float(np.abs(best).max(initial=0)))
         if len(best) != len(indices) or not np.allclose(best, scores[indices], rtol=0, atol=tolerance):
-            raise BundleError(f"{where} does not come out as the trainer computed it")
+            raise BundleError(f"{where} differs from what the trainer computed")
 
 
 def _score(served: ServedBundle, name: str, history: History) -> Floats | None:

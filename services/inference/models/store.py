@@ -29,7 +29,7 @@ _FILE = "served_model"
 
 
 class _Kept(BaseModel):
-    """The model as a replica keeps its name for its next start."""
+    """The served model's version, kept on disk for the replica's next start."""
 
     version: str
     stage: str
@@ -40,7 +40,7 @@ class NoChampionError(Exception):
 
 
 class ModelStore:
-    """Holds the served model. Readers take ``current`` once per request; loading happens beside them."""
+    """Holds the served model. Readers read ``current`` once per request; loading does not block them."""
 
     def __init__(
         self,
@@ -66,20 +66,19 @@ class ModelStore:
         self.current: ServedBundle | None = None
         """The model to serve, None before the first one."""
         self.refused: str | None = None
-        """Why the champion is not served; None: it is, or there is none."""
+        """Why the champion is not served; None if it is, or if there is none."""
         self.is_reading_back = False
-        """Whether the champion waits for an older part of the topic that is being read: soon it may be served."""
+        """Whether the champion waits for an older part of the topic that is still being read."""
 
     def reload(self) -> Reloaded:
         """Serve the champion. Blocks while it loads; requests go on with the model they have.
 
-        The order is the promise: the topic is read back as far as the new model needs *before* the
-        swap, and what the new model holds is dropped from memory *after* it; so at no moment is a
-        signal of a viewer in neither of the two.
+        The order matters: the topic is read back as far as the new model needs *before* the swap, and what the new
+        model contains is dropped from memory *after* it, so that every signal is always in one of the two.
 
         Raises:
             NoChampionError: nothing has been promoted yet.
-            BundleError: the bundle is torn, foreign or wrong; what was served before goes on.
+            BundleError: the bundle is incomplete, foreign or wrong; the previous model stays.
             ReplayError: Kafka does not answer and an older model needs it; what was served before goes on.
             psycopg.Error: PostgreSQL does not answer.
         """
@@ -117,9 +116,9 @@ class ModelStore:
         return Reloaded(version=best.version, previous=previous, changed=previous != best.version)
 
     def serve_kept(self) -> None:
-        """Serve the model and the films that an earlier process on this machine kept, until PostgreSQL answers.
+        """Serve the model and films that an earlier process kept on this machine, until PostgreSQL answers.
 
-        Does nothing where a model is served already, or nothing was kept. Blocks while it loads.
+        Does nothing if a model is served already or nothing was kept. Blocks while it loads.
         """
         with self._reloading:
             kept = self._state.read(_FILE, _Kept)
@@ -129,7 +128,7 @@ class ModelStore:
             try:
                 self._serve(kept.version, kept.stage)
             except (BundleError, ReplayError) as error:
-                log.warning("the model that was kept cannot be served: %s", error)
+                log.warning("the model kept on disk cannot be served: %s", error)
 
     def _serve(self, version: str, stage: str) -> None:
         before = self.current

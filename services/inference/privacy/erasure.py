@@ -1,4 +1,4 @@
-"""Everything that is kept about one viewer: shown to them, or deleted for ever."""
+"""A viewer's stored data: export and erasure."""
 
 import logging
 from contextlib import closing
@@ -22,13 +22,13 @@ from services.inference.privacy.traces import NOT_OURS, Traces
 from services.inference.recommend.service import Recommendations
 
 _CLICKHOUSE_SECONDS = 20
-"""A deletion that takes longer goes on in ClickHouse; the caller is told to call again."""
+"""Time limit; a longer deletion continues in ClickHouse, and the caller is told to call again."""
 log = logging.getLogger(__name__)
 _FILE = "erased_viewers"
 
 
 class _Kept(BaseModel):
-    """Who was erased, as a replica keeps it for its next start: numbers that mean nobody any more."""
+    """The ids of erased viewers, kept on disk for the replica's next start."""
 
     user_ids: list[int]
 
@@ -55,7 +55,7 @@ class Erasure:
         self._kept: frozenset[UserId] | None = None
 
     def read_erased(self) -> None:
-        """Take over which viewers were erased, by any replica.
+        """Load the viewers erased by any replica.
 
         Raises:
             psycopg.Error: PostgreSQL does not answer.
@@ -65,9 +65,9 @@ class Erasure:
         self._forget(viewers)
 
     def read_kept(self) -> None:
-        """Take over which viewers were erased while PostgreSQL cannot tell: what was kept here, and ClickHouse's list.
+        """Load the erased viewers while PostgreSQL is down: those kept on disk, and ClickHouse's list.
 
-        Nobody is erased while PostgreSQL is away, so ClickHouse's list, if it answers, is nearly always complete.
+        Nobody is erased while PostgreSQL is down, so ClickHouse's list, if it answers, is nearly always complete.
         """
         kept = self._state.read(_FILE, _Kept)
         known = set() if kept is None else set(kept.user_ids)
@@ -77,14 +77,14 @@ class Erasure:
             )
             known.update(int(row[0]) for row in client.query(f"SELECT user_id FROM {tables.ERASED_USERS}").result_rows)  # noqa: S608
         except (ClickHouseError, OSError):
-            log.warning("neither PostgreSQL nor ClickHouse can tell who was erased; what was kept has to do")
+            log.warning("erased viewers cannot be read from PostgreSQL or ClickHouse; using those kept on disk")
         self._forget(frozenset(map(UserId, known)))
 
     def erase(self, user_id: UserId) -> Erased:
-        """Erase a viewer; again it changes nothing, and finishes what an earlier call could not.
+        """Erase a viewer. Idempotent; a repeated call completes what an earlier one could not.
 
-        The order is the promise: first every replica and the consumer are told that the id is erased,
-        only then are rows deleted, so that nothing can come back in between.
+        The order matters: every replica and the consumer learn that the id is erased before rows are deleted, so that
+        nothing can come back in between.
 
         Raises:
             psycopg.Error, clickhouse_connect's errors: a store does not answer; call again.
@@ -95,11 +95,11 @@ class Erasure:
         with closing(self._connect()) as client:
             erase_stored(client, user_id)
         answer = self.erasure_of(user_id)
-        assert answer is not None, "it has just been noted"
+        assert answer is not None, "just recorded"
         return answer
 
     def erasure_of(self, user_id: UserId) -> Erased | None:
-        """Return what has become of a viewer's erasure, None if nobody asked for it.
+        """Return the state of a viewer's erasure, None if it was never requested.
 
         Raises:
             psycopg.Error: PostgreSQL does not answer.
@@ -155,7 +155,7 @@ class Erasure:
         self._live.erase(user_ids)
         self._recommendations.forget(user_ids)
         if self._live.erased != self._kept:
-            # An id stays erased for ever, so what another replica on this machine has kept holds too.
+            # Ids stay erased for good, so what another replica on this machine kept is valid too.
             kept = self._state.read(_FILE, _Kept)
             known = self._live.erased.union([] if kept is None else map(UserId, kept.user_ids))
             self._state.write(_FILE, _Kept(user_ids=sorted(known)))

@@ -1,4 +1,4 @@
-"""What may still be found of an erased viewer: in models on disk, in Kafka, and in what is not ours to delete."""
+"""Where data of an erased viewer may be left: in models on disk, in Kafka, and outside this service."""
 
 import logging
 from datetime import datetime
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Traces:
-    """Looks for erased viewers. Blocks; raises nothing."""
+    """Looks for remaining data of erased viewers. Blocks; raises nothing."""
 
     def __init__(self, model_dir: Path, brokers: str, topics: tuple[str, ...]) -> None:
         self._model_dir = model_dir
@@ -32,15 +32,15 @@ class Traces:
         self._topics = topics
 
     def bundles(self, user_id: UserId) -> int:
-        """Return how many models on disk hold the viewer, or may: one that cannot be read counts."""
+        """Return how many models on disk contain the viewer; one that cannot be read counts."""
         return sum(_holds(path, user_id) for path in self._model_dir.glob("*/user_ids.npy"))
 
     def kafka(self, erased_at: datetime) -> list[KafkaRecords]:
-        """Return until when each topic keeps records of a viewer of whom none is taken since `erased_at`."""
+        """Return until when each topic may keep records of a viewer erased at `erased_at`."""
         try:
             kept = longest_kept(self._client(), self._topics, timeout_seconds=_KAFKA_SECONDS)
         except (KafkaException, TimeoutError) as error:
-            log.warning("Kafka does not say how long it keeps records: %s", error)
+            log.warning("Kafka's retention cannot be read: %s", error)
             return [KafkaRecords(topic=topic, kept=Kept.UNKNOWN) for topic in self._topics]
         records = []
         for topic, at_most in kept.items():

@@ -1,4 +1,4 @@
-"""The stages of a list, from a viewer's history to films of a shelf. Pure functions; `recommend.service` calls them."""
+"""The stages of a list, from a viewer's history to ranked films. Pure functions, called by `recommend.service`."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from services.inference.recommend.shelf import Shelf
 
 @dataclass(frozen=True)
 class Scored:
-    """What a model, or the fallback, says of the bundle's n films."""
+    """Scores of a model or of the fallback for the bundle's n films."""
 
     scores: Floats
     """(n,)"""
@@ -45,7 +45,7 @@ NOTHING = LeftOut(np.empty(0, np.intp), np.empty(0, np.int64))
 def score(served: ServedBundle, history: History, model: str) -> Scored:
     """Return the scores of the named model, or popularity if the model cannot score this history.
 
-    That is a fallback if the viewer likes films, none of which the model knows. Dislikes alone say what to leave out,
+    It is a fallback if the model knows none of the films that the viewer likes. Dislikes alone say what to leave out,
     not what to show.
     """
     scores = served.recommenders[model].score(history)
@@ -62,8 +62,8 @@ def already_seen(history: History) -> LeftOut:
 def best(shelf: Shelf, scores: Floats, k: int, *, left_out: LeftOut = NOTHING, genre: int | None = None) -> Ranked:
     """Return the ``k`` best films of the catalogue by (n,) ``scores``, of one genre if given.
 
-    Only when the bundle's films are too few do films follow that it does not know, in the order of their ids; their
-    score is 0, or the last known film's where that is lower.
+    If the bundle has too few films, films that it does not know follow in the order of their ids, with score 0 or the
+    last known film's score, whichever is lower.
     """
     found = top_k(scores, k, left_out=left_out.indices, allowed=shelf.allowed(genre))
     found_scores: Floats = scores[found]
@@ -78,9 +78,9 @@ def best(shelf: Shelf, scores: Floats, k: int, *, left_out: LeftOut = NOTHING, g
 
 
 def popular(shelf: Shelf, k: int, *, genre: int | None = None, recent: bool = False) -> Ranked:
-    """Return the ``k`` films that most viewers like, all time or lately; the score is how many do.
+    """Return the ``k`` most liked films, of all time or recently; the score is the number of viewers.
 
-    Lately: films without a like in the recent window follow, with a score below 1; see `Recency`.
+    Recently: films without a like in the recent window follow, with a score below 1; see `Recency`.
     """
     served = shelf.served
     if not recent:
@@ -93,11 +93,11 @@ def popular(shelf: Shelf, k: int, *, genre: int | None = None, recent: bool = Fa
 
 
 def similar(shelf: Shelf, film: Item, k: int) -> tuple[Ranked, Basis]:
-    """Return the ``k`` films nearest to ``film``, itself left out, and what is meant by near.
+    """Return the ``k`` films most similar to ``film``, without it, and the basis of similarity.
 
-    What the default model calls similar. For a film about which it cannot tell, the same genres: films that share most
-    of them, then the most popular; the score is the number of shared genres plus the share of the most popular film's
-    popularity. If no film shares a genre, popular films.
+    Uses the default model. For a film that it does not know: films that share most genres, then the most popular; the
+    score is the number of shared genres plus popularity relative to the most popular film. If no film shares a genre,
+    popular films.
     """
     served = shelf.served
     (index,), (known,) = served.indices_of(np.array([film.id], np.int64))

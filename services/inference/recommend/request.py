@@ -1,4 +1,4 @@
-"""What a list is asked with."""
+"""The request for a list."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,13 +17,13 @@ class ListRequest:
     model: str | None = None
     """A model of the served bundle by name; None: its default."""
     is_shown: bool = True
-    """Whether anybody sees the list: then it is counted, and recorded as an impression."""
+    """Whether the list is shown: then it is counted and recorded as an impression."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Of the impression's record, by which it is followed."""
+    """Trace headers for the impression's record."""
 
 
 class UnknownChoiceError(ValueError):
-    """The request names something that is not there; ``field`` says which part of it, the message what there is."""
+    """The request names an unknown model or genre; ``field`` is the parameter, the message lists the choices."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""The use case: lists, popular and similar films, and what a viewer said; each from one consistent bundle.
+"""The use case: lists, popular and similar films, viewers' histories; each from one consistent bundle.
 
 `Recommendations.recommend` shows the stages of a list in order; they are in `services.inference.recommend.pipeline`.
 """
@@ -45,14 +45,14 @@ class NoCatalogueError(Exception):
 
 @dataclass(frozen=True)
 class Moment:
-    """A bundle and one viewer's live signals that belong together: every signal is in one of the two."""
+    """A consistent pair of a bundle and one viewer's live signals: every signal is in one of the two."""
 
     served: ServedBundle
     live: Live
 
 
 class Recommendations:
-    """Reads the model store, the live history and the catalogue; records what it shows. Thread-safe."""
+    """Reads the model store, the live history and the catalogue; records impressions. Thread-safe."""
 
     def __init__(
         self,
@@ -79,11 +79,11 @@ class Recommendations:
     def recommend(
         self, request: ListRequest, ranking: AbstractContextManager[object] | None = None
     ) -> rest.Recommendations:
-        """Return the viewer's list, and record it if somebody sees it; ``ranking`` is entered around the computation.
+        """Return the viewer's list, recorded as an impression if shown; ``ranking`` is entered around the computation.
 
         Raises:
-            NoModelError, NoCatalogueError: there is nothing to make a list from yet.
-            UnknownChoiceError: there is no such genre or model.
+            NoModelError, NoCatalogueError: not loaded yet.
+            UnknownChoiceError: the genre or model does not exist.
         """
         start = time.perf_counter()
         moment = self._moment(request.user_id)
@@ -122,7 +122,7 @@ class Recommendations:
         return ItemList(model_version=shelf.served.version, items=_items(shelf, ranked), basis=basis)
 
     def history(self, user_id: UserId, limit: int) -> rest.History:
-        """Return what the viewer said about films, the ``limit`` latest first.
+        """Return the viewer's ``limit`` latest signals, latest first.
 
         Raises:
             NoModelError: there is no model yet, so history cannot be complete.
@@ -160,7 +160,7 @@ class Recommendations:
         return served
 
     def forget(self, user_ids: frozenset[UserId]) -> None:
-        """Forget what was computed for these viewers."""
+        """Drop these viewers' cached results."""
         with self._lock:
             for user_id in user_ids:
                 self._histories.pop(user_id, None)
@@ -168,8 +168,8 @@ class Recommendations:
     def _moment(self, user_id: UserId) -> Moment:
         """Return the bundle with the viewer's live signals.
 
-        A swap drops from the live signals what the new bundle holds: if the bundle changed while the
-        signals were read, both are read again.
+        A swap drops live signals that the new bundle contains, so if the bundle changes in between, both are read
+        again.
         """
         while True:
             served = self.served()
@@ -178,7 +178,7 @@ class Recommendations:
                 return Moment(served, live)
 
     def _history(self, user_id: UserId, moment: Moment) -> History:
-        """Return what models score from; put together once per bundle and signal."""
+        """Return what models score; cached per bundle and live signals."""
         with self._lock:
             if self._histories_of is not moment.served:
                 self._histories.clear()
@@ -202,7 +202,7 @@ class Recommendations:
         return films
 
     def _shelf_of(self, served: ServedBundle) -> Shelf:
-        """Return the films of ``served`` that the catalogue has now; put together once per bundle and catalogue."""
+        """Return the films of ``served`` that the catalogue has now; cached per bundle and catalogue."""
         films, shelf = self._films(), self._shelf
         if shelf is None or shelf.served is not served or shelf.films is not films:
             with self._putting_together:

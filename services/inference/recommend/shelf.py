@@ -1,4 +1,4 @@
-"""The films that may be shown: those of the catalogue, in the order in which models address them."""
+"""The films that may be shown: those of the catalogue, in the order of the models' indices."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from services.inference.models.served import ServedBundle
 
 @dataclass(frozen=True, eq=False)
 class Shelf:
-    """One bundle over one catalogue: the bundle's n films, then the m films that only the catalogue knows, by id."""
+    """A bundle's n films, then the m films that only the catalogue has, by id."""
 
     served: ServedBundle
     films: Films
     item_ids: NDArray[np.int64]
     """(n + m,)"""
     listed: NDArray[np.bool_] | None
-    """(n,) which of the bundle's films the catalogue has; None: all of them."""
+    """(n,) which of the bundle's films are in the catalogue; None: all."""
     has_genre: NDArray[np.bool_]
-    """(n + m, genres), by the catalogue's genres of today."""
+    """(n + m, genres), by the catalogue's present genres."""
 
     def allowed(self, genre: int | None = None) -> NDArray[np.bool_] | None:
         """Return which of the bundle's films may be shown, of one genre if given; None: all."""
@@ -42,7 +42,7 @@ class Shelf:
 
 
 def shelf_of(served: ServedBundle, films: Films) -> Shelf:
-    """Put a bundle's films beside the catalogue's; about 10 ms at 87,000 films."""
+    """Combine a bundle's films with the catalogue's; about 10 ms for 87,000 films."""
     known = np.isin(films.ids, served.item_ids, assume_unique=True)
     listed = np.isin(served.item_ids, films.ids, assume_unique=True)
     new = np.flatnonzero(~known)

@@ -1,1 +1,1 @@
-"""Bundles: made, published, pruned, and freed of erased viewers."""
+"""Bundles: writing, publishing, pruning, and removing erased viewers."""

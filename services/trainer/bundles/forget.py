@@ -1,6 +1,6 @@
-"""Forgets erased viewers in bundles and folders of runs, and in ClickHouse once more; the importer does in files.
+"""Deletes erased viewers from bundles, run folders and, again, ClickHouse; the importer does so in files.
 
-It does not matter what becomes of the night's model. A bundle that may still be served – the champion's, one that a
+It is independent of the night's model. A bundle that may still be served – the champion's, one that a
 rollback may go to, a candidate's – is replaced by a copy without the viewers: a new version in the old one's place,
 with the old one's name as ``origin`` in its manifest's parameters. So a rollback goes where it went before. A version
 that the gate refused is given up. Then the old bundle is deleted.
@@ -43,25 +43,25 @@ log = logging.getLogger(__name__)
 
 
 class ForgetError(Exception):
-    """Something could not be looked at or changed; the message says what, and everything else is done."""
+    """Something could not be read or changed; the message says what. Everything else is done."""
 
 
 @dataclass
 class Forgotten:
-    """What was done, and what is left to do."""
+    """What was done, and what is pending."""
 
     replaced: dict[str, str] = field(default_factory=dict)
-    """Versions by the one that was replaced."""
+    """New versions, by the version replaced."""
     deleted: list[str] = field(default_factory=list)
-    """Bundles and folders of runs that are gone without replacement."""
+    """Bundles and run folders deleted without replacement."""
     waiting: list[str] = field(default_factory=list)
-    """What is still in use, and goes next time."""
+    """Bundles and run folders in use, to be deleted next time."""
     troubles: list[str] = field(default_factory=list)
     left: set[UserId] = field(default_factory=set)
-    """Erased viewers of whom something is left."""
+    """Erased viewers with data left."""
 
     def answer(self) -> dict[str, Any]:
-        """Return what the command prints: counts and names, and nobody's id."""
+        """Return what the command prints: counts and names, no viewer ids."""
         return {
             "replaced": self.replaced,
             "deleted": self.deleted,
@@ -70,13 +70,13 @@ class Forgotten:
         }
 
     def keep(self, what: str, viewers: Viewers, trouble: BaseException | None = None) -> None:
-        """Note that something of these viewers stays for now."""
+        """Record that data of these viewers stays for now."""
         self.left.update(UserId(int(viewer)) for viewer in viewers)
         if trouble is None:
             self.waiting.append(what)
             return
         self.troubles.append(f"{what}: {trouble}")
-        log.error("%s could not be forgotten: %s", what, trouble)
+        log.error("erased viewers could not be deleted from %s: %s", what, trouble)
 
 
 def forget(
@@ -87,7 +87,7 @@ def forget(
     in_clickhouse: Callable[[frozenset[UserId]], object],
     now: datetime,
 ) -> Forgotten:
-    """Delete what is left of every erased viewer there, and note of whom nothing is. Safe to repeat. Blocks.
+    """Delete the data of every erased viewer there, and record whose is gone. Idempotent. Blocks.
 
     ``in_clickhouse`` does so in the store.
 
@@ -117,7 +117,7 @@ def forget(
 
 @contextmanager
 def alone(connection: Connection[Any]) -> Iterator[None]:
-    """Hold the right to replace versions by copies; it goes with the connection at the latest."""
+    """Hold the lock for replacing versions by copies; closing the connection releases it."""
     with connection.transaction():
         connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
     try:
@@ -134,17 +134,17 @@ def as_array(viewers: frozenset[UserId]) -> Viewers:
 
 
 def clean(model_dir: Path, connection: Connection[Any], version: str, viewers: Viewers) -> str:
-    """Return the version, or the one that has taken its place because it held any of these viewers. Needs `alone`.
+    """Return the version, or its new replacement if it contained any of these viewers. Needs `alone`.
 
     Raises:
         BundleError: the bundle cannot be read.
-        RegistryError: the registry does not know the version, or has given it up.
+        RegistryError: the version is not registered, or is released for deletion.
     """
     bundle = open_bundle(model_dir / version)
     if not len(_held(bundle.manifest, bundle.arrays["user_ids"], viewers)):
         return version
     manifest, arrays, models = without_viewers(bundle.manifest, bundle.arrays, bundle.models, viewers)
-    # The same viewers left: the same name, whoever makes the copy.
+    # The same viewers removed give the same name, whoever makes the copy.
     rest = hashlib.sha256(np.ascontiguousarray(arrays["user_ids"]).tobytes()).hexdigest()[:8]
     copy = manifest.model_copy(
         update={
@@ -160,10 +160,10 @@ def clean(model_dir: Path, connection: Connection[Any], version: str, viewers: V
 
 
 def _each(what: str, viewers: Viewers, done: Forgotten, act: Callable[[], object]) -> None:
-    """Act; whatever goes wrong is noted, and the rest goes on."""
+    """Run the action; record any error, so that the rest continues."""
     try:
         act()
-    except Exception as error:  # one bundle, folder or store never stops the others
+    except Exception as error:  # one bundle, folder or store must not stop the others
         done.keep(what, viewers, error)
 
 
@@ -177,7 +177,7 @@ def _forget_bundle(path: Path, connection: Connection[Any], viewers: Viewers, no
 
 def _replace_or_delete(path: Path, connection: Connection[Any], held: Viewers, now: datetime, done: Forgotten) -> None:
     row = None if path.name.startswith(".") else registry.version_named(connection, path.name)
-    if row is None:  # its writer is at work, or has ended before it was complete
+    if row is None:  # still being written, or left incomplete by a crash
         if now - run_folders.changed_at(path) <= run_folders.IDLE:
             done.keep(path.name, held)
             return
@@ -191,7 +191,7 @@ def _replace_or_delete(path: Path, connection: Connection[Any], held: Viewers, n
 
 
 def _given_up(row: ModelVersion, path: Path, connection: Connection[Any]) -> bool:
-    """Give up what nobody will serve: what was refused, and what cannot be read and is not served now."""
+    """Release bundles that will not be served: rejected ones, and unreadable ones that are not served now."""
     if row.stage is Stage.REJECTED:
         return registry.give_up(connection, row.version, f"{row.reason}; held viewers who were erased")
     if row.stage is not Stage.ARCHIVED:
@@ -204,7 +204,7 @@ def _given_up(row: ModelVersion, path: Path, connection: Connection[Any]) -> boo
 
 
 def _viewers_in(bundle: Path, viewers: Viewers) -> Viewers:
-    """Return which of these viewers a bundle holds; all of them where that cannot be told."""
+    """Return which of these viewers a bundle contains; all of them if that is unknown."""
     try:
         ids = np.load(bundle / "user_ids.npy", mmap_mode="r", allow_pickle=False)
         manifest = Manifest.model_validate_json((bundle / MANIFEST_FILE).read_bytes())
@@ -226,7 +226,7 @@ def _forget_run(run: Run, viewers: Viewers, unfinished: frozenset[UserId], now: 
     if run_folders.delete(run, now):
         done.deleted.append(run.run_id)
     elif not run.is_complete(Extracted):
-        # It read the list of the erased when it began: only who came since can be in it.
+        # It read the list of erased viewers when it began, so only later ones can be in it.
         done.keep(run.run_id, as_array(unfinished))
     else:
         done.keep(run.run_id, held)

@@ -1,4 +1,4 @@
-"""Deletes bundles that nobody will serve again. The registry decides which; then their folders go."""
+"""Deletes bundles that will not be served again. The registry decides which."""
 
 import logging
 import shutil
@@ -12,7 +12,7 @@ from psycopg import Connection
 from services.common import registry
 
 STALE = timedelta(days=1)
-"""No bundle takes as long to write: a hidden folder that is older was left by a crash."""
+"""Longer than writing a bundle takes: an older hidden folder was left by a crash."""
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class Pruned:
 
 
 def prune(model_dir: Path, connection: Connection[Any], keep: int, now: datetime) -> Pruned:
-    """Delete the bundles that `registry.prune` gives up, and what crashed writers left. Safe to repeat.
+    """Delete the bundles that `registry.prune` releases, and leftovers of crashed writers. Idempotent.
 
     The registry is changed first: a crash leaves folders for the next time, never a version without its
     bundle. Folders that the registry does not know are left alone. A replica that has such a bundle

@@ -1,4 +1,4 @@
-"""Makes a bundle out of trained models and the history they were trained on. Pure but for `write_bundle`'s caller."""
+"""Builds a bundle from trained models and their training history. Pure but for `write_bundle`'s caller."""
 
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -25,7 +25,7 @@ def shared_arrays(
     popularity_recent: NDArray[np.float32],
     item_genres: NDArray[np.uint8],
 ) -> dict[str, NDArray[Any]]:
-    """Return what the bundle's models share, named as `services.contracts.bundle.SHARED_ARRAYS` says."""
+    """Return the arrays that the bundle's models share: `services.contracts.bundle.SHARED_ARRAYS`."""
     return {
         "item_ids": item_ids,
         "user_ids": history.user_ids,
@@ -44,7 +44,7 @@ def shared_arrays(
 def canaries(
     user_ids: NDArray[np.int64], item_ids: NDArray[np.int64], has_positive: NDArray[np.bool_], score: Scorer
 ) -> list[Canary]:
-    """Return lists that any replica must reproduce, seen films left in.
+    """Return canary lists, which any replica must reproduce; they include seen films.
 
     Of up to 500 users with a positive those are taken whose best eleven scores lie furthest apart, relative to the
     greatest: another machine's rounding cannot change the order of theirs.

@@ -1,4 +1,4 @@
-"""What a bundle is without some of its viewers. Pure."""
+"""A bundle without some of its viewers. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,8 +24,8 @@ def without_viewers(
 ) -> tuple[Manifest, Arrays, Models]:
     """Return manifest and arrays without these viewers' rows, history, canaries and part in popularity.
 
-    What is left belongs to no single viewer: what models learned about films was learned from everybody, and stays; but
-    not about a film that only these viewers liked.
+    What remains belongs to no single viewer: what models learned about films from all viewers stays, except about films
+    that only these viewers liked.
 
     Raises:
         UnknownKindError: a model is of a kind that this release does not have.
@@ -87,7 +87,7 @@ def _popularities(data: Any, recent_days: int) -> tuple[NDArray[np.float32], NDA
 def _spread(
     item_ids: NDArray[np.int64], counted_ids: NDArray[np.int64], counted: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Return the counts over all of ``item_ids``, 0 where nobody is counted."""
+    """Return the counts for all of ``item_ids``, 0 where there are none."""
     result = np.zeros(len(item_ids), np.float32)
     known = np.isin(counted_ids, item_ids)
     result[np.searchsorted(item_ids, counted_ids[known])] = counted[known]

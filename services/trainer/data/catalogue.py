@@ -1,4 +1,4 @@
-"""The films' genres out of PostgreSQL."""
+"""The films' genres, from PostgreSQL."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +22,7 @@ def genre_matrix(
 ) -> tuple[list[str], NDArray[np.uint8]]:
     """Return the genres' names, ascending, and (items, genres) with 1 where an item has the genre.
 
-    A film that the catalogue does not know has none.
+    Films that are not in the catalogue have none.
 
     >>> names, matrix = genre_matrix(np.array([1, 2]), {1: ("War", "Drama"), 2: ("Drama",)})
     >>> names, matrix.tolist()

@@ -1,4 +1,4 @@
-"""From a history to what models train on, and the split in time that they are measured on."""
+"""Training data from a history, and the time split for evaluation."""
 
 from dataclasses import dataclass
 
@@ -16,10 +16,10 @@ from services.trainer.data.signals import History, Signals
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What one model is trained on.
+    """Training data of the models.
 
-    Rows are the users of the history, all of them; columns are the items that somebody is positive
-    about. Both axes ascend, and are the axes of the bundle.
+    Rows are the users of the history, all of them; columns are the items with at least one positive. Both axes ascend,
+    and are the axes of the bundle.
     """
 
     user_ids: NDArray[np.int64]
@@ -32,7 +32,7 @@ class TrainingData:
 
     @property
     def positives(self) -> int:
-        """How many rows say "liked"."""
+        """The number of positive rows."""
         return int(np.count_nonzero(self.weight > 0))
 
     def matrix(self) -> sparse.csr_matrix:
@@ -43,7 +43,7 @@ class TrainingData:
     def rectools(self, *, positive_only: bool) -> Dataset:
         """Return RecTools' view of the data, internal ids equal to the positions on our axes.
 
-        ``positive_only`` is for popularity: a dislike must not count as a view of a film.
+        ``positive_only`` is for popularity, where a dislike must not count.
         """
         chosen = self.weight > 0 if positive_only else slice(None)
         frame = pd.DataFrame(
@@ -58,7 +58,7 @@ class TrainingData:
 
 
 def training_data(history: History, parameters: ConfidenceParameters) -> TrainingData:
-    """Weigh the history and drop what says nothing: neutral rows, and films that nobody is positive about."""
+    """Weight the history and drop neutral rows and films without a positive."""
     weight = weights(history.opinion, history.rating, history.watched, parameters)
     item_ids = np.unique(history.item_ids[weight > 0])
     kept = (weight != 0) & np.isin(history.item_ids, item_ids)
@@ -73,18 +73,18 @@ def training_data(history: History, parameters: ConfidenceParameters) -> Trainin
 
 
 def has_positive(data: TrainingData) -> NDArray[np.bool_]:
-    """Return whether each user (u,) is positive about anything."""
+    """Return for each user (u,) whether they have a positive."""
     found = np.zeros(len(data.user_ids), bool)
     found[data.user_index[data.weight > 0]] = True
     return found
 
 
 def split_by_time(signals: Signals, test_share: float) -> tuple[Signals, Signals]:
-    """Return the signals before a moment and those from it on, the latter about ``test_share`` of all.
+    """Return the signals before and after a cut in time, the latter about ``test_share`` of all.
 
     Signals of the same microsecond stay on one side, so nothing in the training part is later than
-    anything in the test part. The extract holds the latest value of each signal: a rating that was
-    changed after the cut is in the test part alone.
+    anything in the test part. The extract holds the latest
+    value of each signal, so a rating that was changed after the cut is only in the test part.
 
     Raises:
         ValueError: ``test_share`` is not between 0 and 1.

@@ -1,4 +1,4 @@
-"""Reads all signals out of ClickHouse, together with the Kafka offsets up to which they are complete."""
+"""Reads all signals from ClickHouse, with the Kafka offsets up to which they are complete."""
 
 import logging
 import sys
@@ -27,7 +27,7 @@ _POLL_SECONDS = 0.5
 
 
 class ExtractError(Exception):
-    """The data are not complete, or cannot be read; the message names what is missing."""
+    """The data is incomplete or cannot be read; the message names what is missing."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def wait_until_complete(
     clock: Callable[[], float] = time.monotonic,
     pause: Callable[[float], None] = time.sleep,
 ) -> Cut:
-    """Return the topic's end as it is now, once the audit finds every offset below it in ClickHouse. Blocks.
+    """Return the topic's present end offsets, once the audit finds every offset below them in ClickHouse. Blocks.
 
     Raises:
         ExtractError: the audit still misses offsets after ``wait_seconds``.
@@ -60,7 +60,7 @@ def wait_until_complete(
     ends = end_offsets(kafka, identity)
     deadline = clock() + wait_seconds
     while True:
-        # Asked for each time: the consumer may only now have begun.
+        # Read each time, as the consumer may have started only now.
         missing = audit.missing(client, identity, ends, audit.first_offsets(client, identity))
         gaps = {partition: count for partition, count in missing.items() if count > 0}
         if not gaps:
@@ -78,7 +78,7 @@ def wait_until_complete(
 def read_signals(client: Client) -> Signals:
     """Stream all signals of viewers who are not erased, in Arrow batches; memory is that of the result, 37 bytes a row.
 
-    Those of the probe are left out: nobody's taste.
+    The probe's are left out.
 
     Raises:
         clickhouse_connect.driver.exceptions.Error: ClickHouse does not answer or refuses.

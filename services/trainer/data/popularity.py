@@ -1,4 +1,4 @@
-"""How popular items are, by RecTools: shared by all models of a bundle."""
+"""Popularity of items, by RecTools; shared by all models of a bundle."""
 
 from datetime import timedelta
 

@@ -1,1 +1,1 @@
-"""How good models are, and the gate."""
+"""Offline evaluation, and the gate."""

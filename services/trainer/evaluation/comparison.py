@@ -1,4 +1,4 @@
-"""How sure it is that one model's lists are better than another's: a paired bootstrap over the users. Pure."""
+"""Statistical comparison of two models' lists: a paired bootstrap over users. Pure."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ class Comparison(BaseModel):
 
     @property
     def difference(self) -> float:
-        """How much more the candidate has."""
+        """The candidate's mean minus the rival's."""
         return self.candidate - self.rival
 
 

@@ -1,4 +1,4 @@
-"""Measures models on a later part of the data: full catalogue, no sampled negatives, seen films left out.
+"""Evaluates models on a later part of the data: full catalogue, no sampled negatives, seen films left out.
 
 **Who is measured.** Users with at least one film in the test part that they are positive about and
 had no signal for before, and with at least one signal in the training part. A test film that the
@@ -42,7 +42,7 @@ BATCH_USERS = 512
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured: per model its metrics, and over how many users."""
+    """The evaluation: metrics per model, and the number of users."""
 
     users: int
     metrics: dict[str, dict[str, float]]
@@ -55,8 +55,8 @@ def evaluate(
 ) -> Evaluation:
     """Train each recipe's default model on ``train``; measure it on ``test``, beside popularity and recent popularity.
 
-    By the names that ``recipes`` gives them. The first recipe says what counts as liked, for all. With nobody to
-    measure on, ``users`` is 0 and there are no metrics.
+    By the names that ``recipes`` gives them. The first recipe defines what counts as liked. Without users to evaluate,
+    ``users`` is 0 and there are no metrics.
 
     Raises:
         ValueError: no recipe was given.
@@ -141,7 +141,7 @@ def _constant(scores: NDArray[np.float32]) -> Scorer:
 
 
 def _truth(train: History, test: History, judge: Recipe) -> tuple[NDArray[np.int64], pd.DataFrame]:
-    """Return the users to measure on, ascending, and the (user_id, item_id) pairs they should have been shown."""
+    """Return the users to evaluate, ascending, and their relevant (user_id, item_id) pairs."""
     pairs = liked(test, judge.confidence)
     pairs = pairs[pairs[Columns.User].isin(train.user_ids)]
     known = pd.DataFrame({Columns.User: train.user_ids[train.user_index], Columns.Item: train.item_ids})

@@ -23,17 +23,17 @@ RIVALS = {POPULAR: "popularity", POPULAR_RECENT: "recent popularity", CHAMPION: 
 
 
 class GateLimits(BaseModel):
-    """How much worse a new model may be."""
+    """Tolerances for a new model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     metric_drop: float = Field(default=0.05, ge=0, lt=1, description="Share of the champion's NDCG that may be lost.")
     shrinkage: float = Field(default=0.10, ge=0, lt=1, description="Share of items or users that may be lost.")
-    min_users: int = Field(default=20, ge=1, description="Fewer evaluated users are too few to tell.")
+    min_users: int = Field(default=20, ge=1, description="The fewest evaluated users that suffice for a verdict.")
 
 
 class Verdict(StrEnum):
-    """What is known of a model beside a rival, or beside all of them."""
+    """The verdict on a model against one rival, or against all."""
 
     GOOD = "good enough"
     WORSE = "worse"
@@ -42,7 +42,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Size:
-    """What a model covers."""
+    """The data that a model covers."""
 
     items: int
     users: int
@@ -50,7 +50,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Decision:
-    """The verdict; the reasons are of the refusal, or say what was found."""
+    """The decision; the reasons explain a refusal, or list the findings."""
 
     promote: bool
     verdict: Verdict
@@ -61,7 +61,7 @@ class Decision:
 
 
 def judge(comparison: Comparison, may_lose: float, min_users: int) -> Verdict:
-    """Return what an interval says: beside a rival of whose figure the share ``may_lose`` may be lost.
+    """Return the verdict of an interval; the candidate may lose the share ``may_lose`` of the rival's figure.
 
     >>> judge(Comparison(candidate=0.3, rival=0.2, low=0.05, high=0.15, users=500), 0, 20)
     <Verdict.GOOD: 'good enough'>
@@ -118,12 +118,12 @@ def decide(
     if Verdict.TOO_FEW not in verdicts.values():
         return Decision(True, Verdict.GOOD, tuple(reasons.values()))
     if champion_size is None:
-        return Decision(True, Verdict.TOO_FEW, (*reasons.values(), "promoted, for nothing is served yet"))
+        return Decision(True, Verdict.TOO_FEW, (*reasons.values(), "promoted, because nothing is served yet"))
     if same_recipe:
-        kept = "promoted, for it is the champion's recipe with newer data"
+        kept = "promoted, because it is the champion's recipe with newer data"
         return Decision(True, Verdict.TOO_FEW, (*reasons.values(), kept))
     return Decision(
-        False, Verdict.TOO_FEW, (*reasons.values(), "the champion stays, for a new recipe must prove itself")
+        False, Verdict.TOO_FEW, (*reasons.values(), "the champion stays: a new recipe has to be shown to be better")
     )
 
 

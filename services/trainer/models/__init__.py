@@ -1,1 +1,1 @@
-"""What is trained: recipes, and the kinds of model, one module each in `kinds`."""
+"""Recipes and the kinds of model, one module each in `kinds`."""

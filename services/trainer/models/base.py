@@ -1,4 +1,4 @@
-"""What a kind of model is to the trainer: a module of `services.trainer.models.kinds` with these four names."""
+"""The protocol of kinds of model: a module of `services.trainer.models.kinds` with these four names."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,9 +20,9 @@ class Fitted:
     """A trained model."""
 
     arrays: dict[str, NDArray[Any]]
-    """Its own, as the bundle's folder of the model holds them."""
+    """The model's own arrays, as in its folder in the bundle."""
     parameters: dict[str, Any] = field(default_factory=dict)
-    """What it was trained with, as the manifest says it; JSON's types."""
+    """Its training parameters for the manifest; JSON types."""
 
 
 class Kind(Protocol):
@@ -42,7 +42,7 @@ class Kind(Protocol):
         """Return (len(users), n) scores for users by position, a fresh array; greater is better."""
 
     def without(self, arrays: Arrays, kept: NDArray[np.bool_], liked: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
-        """Return the arrays of the users (u,) that are ``kept``, and nothing of items (n,) that are not ``liked``."""
+        """Return the arrays with only the ``kept`` users (u,), and without items (n,) that are no longer ``liked``."""
 
 
 Scorer = Callable[[NDArray[np.int64]], NDArray[np.float32]]

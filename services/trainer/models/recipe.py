@@ -1,4 +1,4 @@
-"""The recipe of a bundle: everything that, with the data, determines its models."""
+"""The recipe of a bundle: everything besides the data that determines its models."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ class ModelRecipe(BaseModel):
 
 
 def default_models() -> dict[str, ModelRecipe]:
-    """Return the models that are trained when nothing else is said: one of each kind in `ALWAYS`, named after it."""
+    """Return the default models: one of each kind in `ALWAYS`, named after it."""
     return {kind: ModelRecipe(kind=kind) for kind in sorted(ALWAYS)}
 
 
@@ -48,7 +48,7 @@ class Recipe(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _read_format_1(cls, given: Any) -> Any:
-        """A recipe of bundle format 1 has the parameters of its one iALS model beside the others."""
+        """Convert a recipe of bundle format 1, where the parameters of the one iALS model are not apart."""
         if not isinstance(given, dict) or "models" in given:
             return given
         shared = {name: given[name] for name in given if name in cls.model_fields}
@@ -61,5 +61,5 @@ class Recipe(BaseModel):
         if missing:
             raise ValueError(f"there must be a model of the kind {' and one of '.join(sorted(missing))}")
         if self.default_model not in self.models:
-            raise ValueError(f"default_model {self.default_model!r} is none of the models {sorted(self.models)}")
+            raise ValueError(f"default_model {self.default_model!r} is not one of the models {sorted(self.models)}")
         return self

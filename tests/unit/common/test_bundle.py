@@ -117,7 +117,7 @@ def _pickle_inside(bundle: Bundle) -> None:
         (_change_manifest(version="other"), "the manifest is of version other"),
         (_change_manifest(files={}), "shared arrays differ from the contract"),
         (_change_manifest(models={}), "models"),
-        (_change_manifest(default_model="ease"), r"default_model 'ease' is none of the models \['als', 'popular'\]"),
+        (_change_manifest(default_model="ease"), r"default_model 'ease' is not one of the models \['als', 'popular'\]"),
         (_change_manifest(models={"als": {"kind": "../als"}}), "kind"),
         (_change_manifest(models={"popular": {"kind": "popular"}}, default_model="popular"), "of a model that the"),
         (_add_file("../secret.npy"), "secret"),

@@ -31,7 +31,7 @@ def test_it_shows_the_metrics_and_turns_unhealthy_when_the_loop_stands_still() -
         with pytest.raises(urllib.error.HTTPError) as late:
             urllib.request.urlopen(f"{base}/health", timeout=5)
         assert late.value.code == 503
-        assert late.value.read() == b"the loop has not come round for 30 s\n"
+        assert late.value.read() == b"the main loop has not completed a round for 30 s\n"
 
         heartbeat.beat()
         with urllib.request.urlopen(f"{base}/health", timeout=5) as answer:

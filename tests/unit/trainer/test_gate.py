@@ -69,13 +69,13 @@ def test_too_few_users_to_tell_is_a_verdict_of_its_own_with_its_consequence_in_t
     changed = verdict(**{rival: unclear})  # type: ignore[arg-type]
     assert (changed.promote, changed.verdict) == (False, Verdict.TOO_FEW)
     assert "too few users to tell" in str(changed)
-    assert changed.reasons[-1] == "the champion stays, for a new recipe must prove itself"
+    assert changed.reasons[-1] == "the champion stays: a new recipe has to be shown to be better"
     same = verdict(recent=UNCLEAR, same_recipe=True)
     assert (same.promote, same.verdict) == (True, Verdict.TOO_FEW)
-    assert same.reasons[-1] == "promoted, for it is the champion's recipe with newer data"
+    assert same.reasons[-1] == "promoted, because it is the champion's recipe with newer data"
     first = verdict(recent=UNCLEAR, champion=None, before=None)
     assert (first.promote, first.verdict) == (True, Verdict.TOO_FEW)
-    assert first.reasons[-1] == "promoted, for nothing is served yet"
+    assert first.reasons[-1] == "promoted, because nothing is served yet"
 
 
 def test_a_clear_interval_of_fewer_users_than_the_minimum_tells_nothing() -> None:
@@ -85,7 +85,7 @@ def test_a_clear_interval_of_fewer_users_than_the_minimum_tells_nothing() -> Non
     assert decide({}, SIZE, SIZE, LIMITS) == Decision(
         False,
         Verdict.TOO_FEW,
-        ("nobody could be evaluated: too few users to tell", "the champion stays, for a new recipe must prove itself"),
+        ("nobody could be evaluated: too few users to tell", "the champion stays: a new recipe has to be shown to be better"),
     )
 
 

@@ -1,4 +1,4 @@
-"""POST /v1/events: the one way in for feedback. All of a request's events are published, or none."""
+"""POST /v1/events: the only entrance for feedback. All of a request's events are published, or none."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
@@ -32,7 +32,7 @@ _AHEAD = f"is more than {MAX_CLOCK_AHEAD_SECONDS - CLOCK_SKEW_SECONDS} s ahead o
 
 
 class UnconfirmedError(ProblemError):
-    """Some events were not acknowledged in time: stored or not, nobody knows yet."""
+    """Some events were not acknowledged in time; they may or may not be stored."""
 
     def __init__(self, results: Sequence[Published]) -> None:
         self.unconfirmed = [
@@ -43,7 +43,7 @@ class UnconfirmedError(ProblemError):
         super().__init__(
             HTTPStatus.SERVICE_UNAVAILABLE,
             f"Kafka has not acknowledged {len(self.unconfirmed)} of {len(results)} events in time. They may still"
-            " arrive: send them again with the event_id listed, then each counts once.",
+            " arrive. Send them again with the event_id listed; each counts once.",
             retry_after_seconds=_RETRY_AFTER_SECONDS,
         )
 
@@ -60,9 +60,9 @@ class UnconfirmedError(ProblemError):
     | problems(HTTPStatus.GONE, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
 )
 async def publish(request: Request, services: ServicesDep) -> EventsAccepted:
-    """Publish one event or up to 1,000; answered once the broker has acknowledged every one.
+    """Publish one event or up to 1,000; answers once the broker has acknowledged all of them.
 
-    The viewer's next list from this replica follows them already.
+    The viewer's next list from this replica reflects them.
     """
     events, prefix = await read_events(request, services.bodies)
     await _check(services, events, prefix)
@@ -94,7 +94,7 @@ async def publish(request: Request, services: ServicesDep) -> EventsAccepted:
 
 
 async def _check(services: Services, events: Sequence[EventIn], prefix: str) -> None:
-    """Raise the 422 (or 410) that names every field which the catalogue, the clock or another event contradicts."""
+    """Raise the 422 (or 410) that names every unknown film, time too far ahead and duplicate id."""
     unknown = await services.catalogue.unknown(event.item_id for event in events)
     now = datetime.now(timezone.utc)
     errors = []
@@ -107,7 +107,7 @@ async def _check(services: Services, events: Sequence[EventIn], prefix: str) -> 
         if event.event_time is not None and is_too_far_ahead(event.event_time, now - _CLOCK_SKEW):
             errors.append(FieldError(field=f"{where}event_time", message=_AHEAD))
         if event.event_id is not None and first_with_id.setdefault(event.event_id, index) != index:
-            message = f"is that of events.{first_with_id[event.event_id]} too"
+            message = f"is also the id of events.{first_with_id[event.event_id]}"
             errors.append(FieldError(field=f"{where}event_id", message=message))
     if errors:
         raise invalid_fields(errors)

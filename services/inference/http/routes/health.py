@@ -1,4 +1,4 @@
-"""For whoever runs the service: is it alive, should it get requests, what does it count."""
+"""Health, readiness and metrics."""
 
 from http import HTTPStatus
 

@@ -1,4 +1,4 @@
-"""What concerns films: popular ones, similar ones, finding one."""
+"""Films: popular, similar, search."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -19,14 +19,14 @@ router = APIRouter(prefix="/v1/items", tags=["films"], route_class=StrictRoute)
 @router.get("", responses=problems(HTTPStatus.SERVICE_UNAVAILABLE))
 async def search(
     services: ServicesDep,
-    query: Annotated[str, Query(min_length=1, max_length=200, description="Part of a title; typos are forgiven.")],
+    query: Annotated[str, Query(min_length=1, max_length=200, description="Part of a title; typos are tolerated.")],
     k: K = DEFAULT_K,
 ) -> ItemSearch:
     """Films whose titles match, best match first."""
     if not query.strip():
         raise invalid("query", "is blank")
     if "\x00" in query:
-        raise invalid("query", "has a NUL character")
+        raise invalid("query", "contains a NUL character")
     return ItemSearch(items=await services.searches.run(services.catalogue.search, query, k))
 
 
@@ -39,10 +39,10 @@ def popular_items(
         bool, Query(description="Count only likes of the last weeks of the model's data."), TRUE_OR_FALSE
     ] = False,
 ) -> ItemList:
-    """Films that most viewers like; the score is how many do.
+    """Films that most viewers like; the score is their number.
 
-    With `recent`, films that nobody liked lately follow, with a score below 1: those first that were liked in the
-    shortest of ever longer periods, then by how many liked them.
+    With `recent`, films without a recent like follow, with a score below 1: ordered by the shortest of increasingly
+    long periods in which they were liked, then by the number of likes.
     """
     return services.recommendations.popular(k, genre=genre, recent=recent)
 
@@ -55,9 +55,9 @@ async def item(item_id: ItemIdPath, services: ServicesDep) -> Item:
 
 @router.get("/{item_id}/similar", responses=problems(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE))
 async def similar_items(item_id: ItemIdPath, services: ServicesDep, k: K = DEFAULT_K) -> ItemList:
-    """Films that the same viewers like; for one that the model does not know yet, popular ones of its genres.
+    """Films that the same viewers like; for a film that the model does not know, popular films of its genres.
 
-    ``basis`` says which of the two, or that no other film has a genre of its: popular films.
+    ``basis`` tells which; it is popularity alone if no other film shares a genre.
     """
     film = await _film(services, item_id)
     return await run_in_threadpool(services.recommendations.similar, film, k)

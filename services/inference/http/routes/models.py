@@ -43,7 +43,7 @@ def current(services: ServicesDep) -> ModelInfo:
     ),
 )
 async def reload(services: ServicesDep) -> Reloaded:
-    """Serve the registry's champion now; answers once it is served. Requests go on meanwhile, none fails."""
+    """Serve the registry's champion now; answers once it is served. Requests continue meanwhile; none fails."""
     try:
         return await services.admin.run(services.store.reload)
     except NoChampionError as error:

@@ -1,4 +1,4 @@
-"""What concerns one viewer: their list, their history, their data."""
+"""One viewer: list, history, export, erasure."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -40,7 +40,7 @@ def recommendations(
         str | None, Query(max_length=32, description="A model of the served bundle, by name.", examples=["als"])
     ] = None,
 ) -> Recommendations:
-    """Films for the viewer, best first, those already seen left out; it follows their latest signal at once."""
+    """Films for the viewer, best first, without those already seen. Reflects the latest feedback at once."""
     user = viewer(services, user_id)
     asked = ListRequest(
         user, k, genre, model,
@@ -56,7 +56,7 @@ def history(
     services: ServicesDep,
     limit: Annotated[int, Query(ge=1, le=_HISTORY_LIMIT, description="How many films at most."), DIGITS] = 100,
 ) -> History:
-    """What the viewer said about films, latest first: the model's data and everything since."""
+    """The viewer's feedback, latest first: the model's data and everything since."""
     return services.recommendations.history(viewer(services, user_id), limit)
 
 
@@ -66,9 +66,9 @@ def history(
     responses=problems(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 async def erase(user_id: ErasableUserIdPath, services: ServicesDep) -> Erased:
-    """Erase the viewer everywhere and for ever; safe to repeat, which after a 503 is what to do.
+    """Erase the viewer everywhere and for good. Idempotent; repeat it after a 503.
 
-    From now on the viewer is refused, and no list uses their data. The answer says what is deleted later, and when.
+    From now on the viewer is refused and no list uses their data. The answer tells what is deleted later, and when.
     """
     return await services.admin.run(services.erasure.erase, UserId(user_id))
 
@@ -81,7 +81,7 @@ async def erase(user_id: ErasableUserIdPath, services: ServicesDep) -> Erased:
     ),
 )
 async def erasure(user_id: ErasableUserIdPath, services: ServicesDep) -> Erased:
-    """What has become of the viewer's erasure: what is still pending, and until when."""
+    """The state of the viewer's erasure: what is pending, and until when."""
     found = await services.admin.run(services.erasure.erasure_of, UserId(user_id))
     if found is None:
         raise ProblemError(HTTPStatus.NOT_FOUND, f"Viewer {user_id} was not erased.")

@@ -13,7 +13,7 @@ from services.inference.models.ranking import scores_of
 
 
 class Parameters(BaseModel):
-    """What serving needs of the recipe."""
+    """The parameters needed for serving."""
 
     regularization: float = Field(ge=0)
     alpha: float = Field(gt=0)
@@ -35,7 +35,7 @@ class Als:
         self._alpha = np.float32(parameters.alpha)
         self._basis = precompute(item_factors, parameters.regularization)
         lengths = np.linalg.norm(item_factors, axis=1, keepdims=True)
-        # Of length 1, 0 for a film without any: their products are cosines.
+        # Normalised to length 1 (0 for a film without factors), so that dot products are cosines.
         self._directions = np.divide(item_factors, lengths, out=np.zeros_like(item_factors), where=lengths > 0)
         self._folded: WeakKeyDictionary[History, Floats] = WeakKeyDictionary()
 
@@ -53,7 +53,7 @@ class Als:
         return scores_of(self._item_factors, factors)
 
     def similar(self, index: int) -> Floats | None:
-        """Return the cosines of the films' factors, −1 to 1; None for a film about which nothing was learned."""
+        """Return cosine similarities of the films' factors, −1 to 1; None for a film without learned factors."""
         direction = self._directions[index]
         return scores_of(self._directions, direction) if bool(direction.any()) else None
 

@@ -1,4 +1,4 @@
-"""Popularity: the same films for everyone, those that most viewers like first."""
+"""Popularity: the same films for everyone, most liked first."""
 
 from services.common.bundle import Arrays
 from services.inference.models.base import Capabilities, Floats, History
@@ -18,7 +18,7 @@ class Popular:
         return self._counts
 
     def similar(self, index: int) -> Floats | None:
-        """It knows nothing about single films."""
+        """Not available: popularity has no notion of similarity."""
         return None
 
 

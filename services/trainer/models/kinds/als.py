@@ -67,12 +67,12 @@ def fit(data: TrainingData, parameters: Parameters, *, progress: bool) -> Fitted
 
 
 def scores(arrays: Arrays, shared: Arrays, users: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the factors' products."""
+    """Return the dot products of the factors."""
     return np.asarray(arrays["user_factors"][users] @ arrays["item_factors"].T, np.float32)
 
 
 def without(arrays: Arrays, kept: NDArray[np.bool_], liked: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
-    """Drop the users' factors. Films' factors were made from everybody's history, and stay, but for nobody's films."""
+    """Drop the users' factors. Film factors, learned from all users, stay, except for films no longer liked."""
     return {
         "user_factors": arrays["user_factors"][kept],
         "item_factors": np.where(liked[:, None], arrays["item_factors"], 0).astype(np.float32),

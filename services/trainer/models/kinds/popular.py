@@ -1,4 +1,4 @@
-"""Popularity: every user gets the films that most like. Its counts are among the bundle's shared arrays."""
+"""Popularity: the most liked films for everyone. Its counts are among the bundle's shared arrays."""
 
 from typing import Any
 
@@ -12,13 +12,13 @@ from services.trainer.models.base import Fitted
 
 
 class Parameters(BaseModel):
-    """There is nothing to choose."""
+    """There are no parameters."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def fit(data: TrainingData, parameters: Parameters, *, progress: bool) -> Fitted:
-    """Nothing of its own is to be computed."""
+    """There is nothing to train."""
     return Fitted({})
 
 
@@ -28,5 +28,5 @@ def scores(arrays: Arrays, shared: Arrays, users: NDArray[np.int64]) -> NDArray[
 
 
 def without(arrays: Arrays, kept: NDArray[np.bool_], liked: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
-    """The shared counts are made anew without them."""
+    """Nothing to do: the shared counts are recomputed without the users."""
     return {}
