@@ -67,8 +67,8 @@ class StepOperator(BaseOperator):
     The process inherits the environment and the task's standard error, and is ended with the task.
     Its standard output is logged line by line, whatever bytes and however long; the last line that is
     a JSON object with a ``version`` makes that version the task's XCom. A final exit status (`FINAL`)
-    fails the task without retries, any other is retried. A step that was ended by a signal could not
-    write down how it ended, so that is done for it.
+    fails the task without retries, any other is retried. A step that was killed by a signal could not
+    record its exit status, so this operator does.
     """
 
     def __init__(

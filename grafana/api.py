@@ -26,7 +26,7 @@ def dashboard() -> Dashboard:
         "3 API",
         "How many requests, how many errors, how slow, and how fast is the error budget spent?",
         section(
-            "Is it well?",
+            "Is it healthy?",
             numbers(replicas(), requests_now(), errors_now(), budget_left()),
             line(requests(), errors(), durations()),
         ),
@@ -37,7 +37,7 @@ def dashboard() -> Dashboard:
             line(produced(), seen_by_the_demo(), in_flight()),
         ),
         section("The processes", line(process.cpu(MINE_JOB), process.memory(MINE_JOB))),
-        section("What does it say?", line(warnings(), height=10)),
+        section("What does it log?", line(warnings(), height=10)),
         variables=(replica("inference"),),
     )
 
@@ -45,7 +45,7 @@ def dashboard() -> Dashboard:
 def replicas() -> stat.Panel:
     return number(
         "How many replicas are up?",
-        "Replicas that Prometheus could read last time.",
+        "Replicas whose last scrape succeeded.",
         units.Short,
         now('sum (up{job="inference"})'),
         limits=bad_below(1),
@@ -55,7 +55,7 @@ def replicas() -> stat.Panel:
 def requests_now() -> stat.Panel:
     return number(
         "Requests per second",
-        "To /v1, over five minutes, all replicas. The probe asks all the time, so it is never 0 for long.",
+        "To /v1, over five minutes, all replicas. Because of the probe it is never 0 for long.",
         units.RequestsPerSecond,
         now("api:requests:rate5m"),
     )
@@ -74,7 +74,7 @@ def errors_now() -> stat.Panel:
 def budget_left() -> stat.Panel:
     return number(
         "What is left of three days' error budget?",
-        "1 less the failed share of the last three days over the allowed 0.1 %. Below 0 the objective is broken.",
+        "1 minus the failed share of three days divided by the allowed 0.1 %. Below 0 the objective is missed.",
         units.PercentUnit,
         now(f"1 - api:error_ratio:rate3d / {ALLOWED}"),
         limits=bad_below(0.5, 0),
@@ -92,7 +92,7 @@ def requests() -> timeseries.Panel:
 
 def errors() -> timeseries.Panel:
     panel = chart(
-        "What is not answered well?",
+        "Which requests fail?",
         "Answers per second of 400 and above, by status. 4xx are the client's, 5xx are ours and spend the budget.",
         units.RequestsPerSecond,
         over_time(
@@ -138,7 +138,7 @@ def error_ratios() -> timeseries.Panel:
 def slow_routes() -> timeseries.Panel:
     return chart(
         "Which route is slow?",
-        "The 99th percentile over ten minutes; without what only operators call.",
+        "The 99th percentile over ten minutes, without the operators' routes.",
         units.Seconds,
         over_time("route:http_server_request_duration_seconds:p99_10m", "{{route}}"),
     )
@@ -179,7 +179,7 @@ def seen_by_the_demo() -> timeseries.Panel:
 def in_flight() -> timeseries.Panel:
     return chart(
         "How many requests are being answered?",
-        "By replica. A number that grows and does not come down: something behind the API has stopped.",
+        "By replica. If it grows and does not fall, something behind the API has stopped.",
         units.Short,
         over_time(f"{m.HTTP_IN_FLIGHT.name}{{{MINE}}}", "{{instance}}"),
     )
@@ -187,7 +187,7 @@ def in_flight() -> timeseries.Panel:
 
 def produced() -> timeseries.Panel:
     return chart(
-        "What became of the events that were sent?",
+        "What happened to the events sent to Kafka?",
         "By outcome: acknowledged by Kafka, unconfirmed (the client was told so) or refused at once.",
         units.EventsPerSecond,
         over_time(rate_of(m.EVENTS_PRODUCED, by="outcome", where=MINE), "{{outcome}}"),

@@ -28,7 +28,7 @@ def dashboard() -> Dashboard:
         ),
         section("Writing to ClickHouse", line(insert_time(), block_rows()), line(retries(), commit_failures())),
         section("The group and the processes", line(rebalances(), process.cpu(MINE_JOB), process.memory(MINE_JOB))),
-        section("What does it say?", line(warnings(), height=10)),
+        section("What does it log?", line(warnings(), height=10)),
         variables=(replica("consumer"),),
     )
 
@@ -36,7 +36,7 @@ def dashboard() -> Dashboard:
 def replicas() -> stat.Panel:
     return number(
         "How many consumers are up?",
-        "Replicas that Prometheus could read last time.",
+        "Replicas whose last scrape succeeded.",
         units.Short,
         now('sum (up{job="consumer"})'),
         limits=bad_below(1),
@@ -84,7 +84,7 @@ def consumed() -> timeseries.Panel:
 def written() -> timeseries.Panel:
     panel = chart(
         "How many rows are written to ClickHouse?",
-        "Rows acknowledged by ClickHouse, by topic. Lower than what is read: they are set aside, or writing is slow.",
+        "Rows acknowledged by ClickHouse, by topic. If lower than the records read: quarantined, or writing is slow.",
         units.RowsPerSecond,
         over_time(rate_of(m.INGEST_ROWS_WRITTEN, by="topic", where=MINE), "{{topic}}"),
     )
@@ -122,7 +122,7 @@ def block_rows() -> timeseries.Panel:
 def retries() -> timeseries.Panel:
     return chart(
         "Which errors made it send an insert again?",
-        "By ClickHouse's error code or the transport's; nothing but a flat 0 on a good day.",
+        "By error code of ClickHouse or of the transport; normally 0.",
         units.EventsPerSecond,
         over_time(f"{rate_of(m.INGEST_INSERT_RETRIES, by='code', where=MINE)} or vector(0)", "{{code}}"),
     )
@@ -140,7 +140,7 @@ def commit_failures() -> timeseries.Panel:
 def rebalances() -> timeseries.Panel:
     return chart(
         "How often did partitions change hands?",
-        "Since each replica's start, by kind. `lost` means that the broker took them away before they were given back.",
+        "Since each replica's start, by kind. `lost`: the broker reassigned them before they were released.",
         units.Short,
         over_time(f"sum by (kind) ({m.INGEST_REBALANCES.name}{{{MINE}}})", "{{kind}}"),
     )

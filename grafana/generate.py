@@ -24,7 +24,7 @@ def documents() -> dict[str, str]:
 
 
 def main() -> None:
-    """Write the files anew; what no module makes any more goes."""
+    """Write the files; delete those without a module."""
     FOLDER.mkdir(exist_ok=True)
     written = documents()
     for old in FOLDER.glob("*.json"):

@@ -51,7 +51,7 @@ def versions_served() -> stat.Panel:
 def champion_age() -> stat.Panel:
     return number(
         "How old is the registry's champion?",
-        "Time since it was made. Above 36 hours the nightly run has failed, or its models were not good enough.",
+        "Time since training. Above 36 hours the nightly run has failed, or the gate refused its models.",
         units.Seconds,
         now(f"time() - max ({m.MODEL_CHAMPION_TRAINED.name})"),
         limits=bad_from(36 * HOUR, 30 * HOUR),
@@ -60,8 +60,8 @@ def champion_age() -> stat.Panel:
 
 def failed_reloads() -> stat.Panel:
     return number(
-        "Reloads that did not work, in the time shown",
-        "Failed or refused, of all replicas. The model before goes on being served.",
+        "Failed reloads in the time shown",
+        "Failed or refused, of all replicas. The previous model is still served.",
         units.Short,
         now(f'sum (increase({m.MODEL_RELOADS.name}{{outcome=~"failed|refused"}}[$__range]))'),
         limits=bad_from(1),
@@ -71,7 +71,7 @@ def failed_reloads() -> stat.Panel:
 def unlike_the_champion() -> stat.Panel:
     return number(
         "How many replicas do not serve the champion?",
-        "0, except for the seconds between a promotion and the reload, or when an operator loaded another version.",
+        "0, except for the seconds between promotion and reload, or if an operator loaded another version.",
         units.Short,
         now(
             f"count ({m.MODEL_INFO.name} == 1)"
@@ -115,7 +115,7 @@ def versions_over_time() -> timeseries.Panel:
 def age() -> timeseries.Panel:
     return chart(
         "How old is the model that each replica serves?",
-        "Time since it was made. Drops to near 0 every night.",
+        "Time since training. Drops to near 0 every night.",
         units.Seconds,
         over_time(f"time() - {m.MODEL_TRAINED_TIMESTAMP.name}{{{MINE}}}", "{{instance}}"),
         limits=bad_from(36 * HOUR),
@@ -124,7 +124,7 @@ def age() -> timeseries.Panel:
 
 def reloads() -> timeseries.Panel:
     panel = chart(
-        "How did reloads end?",
+        "What were the outcomes of reloads?",
         "Since each replica's start, by outcome: swapped, unchanged (it was served already), refused (the bundle is "
         "broken), failed.",
         units.Short,
@@ -135,7 +135,7 @@ def reloads() -> timeseries.Panel:
 
 def swaps() -> timeseries.Panel:
     return chart(
-        "When did replicas take a new model?",
+        "When did replicas swap models?",
         "Swaps by replica within each step: all replicas swap together.",
         units.Short,
         over_time(
@@ -148,7 +148,7 @@ def swaps() -> timeseries.Panel:
 def offline_of_the_served() -> timeseries.Panel:
     return chart(
         "How well did the served model rank, against popularity alone?",
-        "NDCG of the model and of its baselines in the evaluation that decided about its promotion; higher is better.",
+        "NDCG of the model and its baselines in the evaluation before its promotion; higher is better.",
         units.Short,
         over_time(
             f'max by (name, split) ({m.MODEL_METRIC.name}{{{MINE}, name=~"{DECISIVE}"}})', "{{name}} ({{split}})"
@@ -177,7 +177,7 @@ def variety_of_the_latest() -> timeseries.Panel:
 def latest() -> table.Panel:
     panel = listing(
         "The newest version's metrics",
-        "All that its evaluation measured, as the trainer wrote it into the registry: the model's and its baselines'.",
+        "All metrics of its evaluation in the registry: the model's and its baselines'.",
         now_as_table(f"max by (version, name) ({m.MODEL_OFFLINE_METRIC.name})"),
     )
     return columns(panel, {"version": "Version", "name": "Metric", "Value": "Value"})

@@ -79,7 +79,7 @@ def novelty_now() -> stat.Panel:
 def ctr() -> timeseries.Panel:
     return chart(
         "Which share of the lists got a like, by model version and variant?",
-        "Of the lists of the hour before each point. Few lists make it jump: look at their number beside it.",
+        "Of the lists of the hour before each point. With few lists it fluctuates: see their number beside it.",
         units.PercentUnit,
         over_time(
             f'max by (model_version, variant) ({m.CTR.name}{{window="1h", {CHOSEN}}})', "{{model_version}} {{variant}}"
@@ -146,7 +146,7 @@ def likes_by_place() -> table.Panel:
 def coverage() -> timeseries.Panel:
     return chart(
         "Which share of the catalogue is shown?",
-        "Within an hour, a day, a week. A fall means that everybody is shown the same.",
+        "Within an hour, a day, a week. A drop means that everybody is shown the same films.",
         units.PercentUnit,
         over_time(f"max by (window) ({m.CATALOGUE_COVERAGE.name})", "{{window}}"),
     )
@@ -174,7 +174,7 @@ def strategies() -> timeseries.Panel:
 
 def fallback_share() -> timeseries.Panel:
     return chart(
-        "Which share of the lists is only popular films, for want of better?",
+        "Which share of the lists is a fallback to popular films?",
         "The viewer likes films, but the model knows none of them. Above 5 % the model is stale or broken.",
         units.PercentUnit,
         over_time(share_of(m.RECOMMENDATIONS_SERVED, 'strategy="popular_fallback"'), "popular_fallback"),
@@ -213,8 +213,8 @@ def like_to_list() -> timeseries.Panel:
 
 def live_history() -> timeseries.Panel:
     return chart(
-        "How long until an event is in a replica's memory?",
-        "From Kafka's timestamp until it is folded into the viewer's history: mean and 99th percentile.",
+        "How long until a replica has applied an event?",
+        "From Kafka's timestamp until it is in the viewer's live history: mean and 99th percentile.",
         units.Seconds,
         over_time(mean_of(m.LIVE_HISTORY_LAG), "mean"),
         over_time(quantile_of(0.99, m.LIVE_HISTORY_LAG), "99 %"),
@@ -224,7 +224,7 @@ def live_history() -> timeseries.Panel:
 def history_gap() -> timeseries.Panel:
     return chart(
         "Is part of the viewers' history missing?",
-        "Records after the model's extract that neither Kafka nor ClickHouse could give, by replica. It should be 0.",
+        "Records after the model's extract that neither Kafka nor ClickHouse could supply, by replica. It should be 0.",
         units.Short,
         over_time(f"max by (instance) ({m.LIVE_HISTORY_GAP.name})", "{{instance}}"),
     )
@@ -232,7 +232,7 @@ def history_gap() -> timeseries.Panel:
 
 def probe_rounds() -> timeseries.Panel:
     return chart(
-        "Do the probe's rounds end well?",
+        "Do the probe's rounds succeed?",
         "Rounds per second by outcome: ok, timeout (a list did not follow), refused, unreachable.",
         units.EventsPerSecond,
         over_time(rate_of(m.PROBE_ROUNDS, by="outcome"), "{{outcome}}"),
@@ -241,9 +241,9 @@ def probe_rounds() -> timeseries.Panel:
 
 def dropped() -> timeseries.Panel:
     return chart(
-        "What is lost of impressions and live history?",
-        "Impressions dropped because the queue was full (the list was served all the same), and records of the topic that could "
-        "not be folded in. Both per second.",
+        "Are impressions or live history records dropped?",
+        "Impressions dropped because the queue was full (the list was still served), and records of the topic that "
+        "could not be applied to the live history. Both per second.",
         units.EventsPerSecond,
         over_time(rate_of(m.IMPRESSIONS_DROPPED), "impressions dropped"),
         over_time(rate_of(m.LIVE_HISTORY_SKIPPED), "records skipped"),
@@ -253,7 +253,7 @@ def dropped() -> timeseries.Panel:
 def latest_lists() -> table.Panel:
     return listing(
         "The latest lists",
-        "Without who saw them. The request's id links to its log lines.",
+        "Without their viewers. The request's id links to its log lines.",
         Sql(
             f"""
             SELECT served_at, toString(request_id) AS request, strategy, variant, model_version,

@@ -44,7 +44,7 @@ def dashboard() -> Dashboard:
 def alerts_now() -> stat.Panel:
     return number(
         "How many alerts fire?",
-        "0 on a good day. The list below names them; the runbook has a section for each.",
+        "Normally 0. The list below names them; the runbook has a section for each.",
         units.Short,
         now('count (ALERTS{alertstate="firing"}) or vector(0)'),
         limits=bad_from(1),
@@ -53,8 +53,8 @@ def alerts_now() -> stat.Panel:
 
 def targets_down() -> stat.Panel:
     return number(
-        "How many targets cannot be read?",
-        "Processes that Prometheus should scrape and could not, last time.",
+        "How many targets are down?",
+        "Processes whose last scrape failed.",
         units.Short,
         now("count (up) - sum (up)"),
         limits=bad_from(1),
@@ -73,8 +73,8 @@ def dependencies_down() -> stat.Panel:
 
 def nightly_age() -> stat.Panel:
     return number(
-        "When did a night last reach its end?",
-        "Time since the trainer's last promotion ended well; it is the step that a night's work is for.",
+        "When did the nightly run last complete?",
+        "Time since the step `promote` last succeeded.",
         units.Seconds,
         now(f'time() - max ({m.STEP_LAST_SUCCESS.name}{{step="{LAST_STEP}"}})'),
         limits=bad_from(26 * HOUR),
@@ -91,7 +91,7 @@ def alerts() -> AnyPanel:
 def targets() -> timeseries.Panel:
     return chart(
         "What is up?",
-        "Replicas that Prometheus could read, by service.",
+        "Replicas whose last scrape succeeded, by service.",
         units.Short,
         over_time(f"sum by (job) (up{{{CHOSEN}}})", "{{job}}"),
     )
@@ -100,7 +100,7 @@ def targets() -> timeseries.Panel:
 def dependencies() -> timeseries.Panel:
     return chart(
         "Which stores can be reached?",
-        "1: the exporter could read it last time.",
+        "1: the exporter's last read succeeded.",
         units.Short,
         over_time(f"min by (dependency) ({m.DEPENDENCY_UP.name})", "{{dependency}}"),
         limits=bad_below(1),
@@ -109,9 +109,9 @@ def dependencies() -> timeseries.Panel:
 
 def steps() -> table.Panel:
     panel = listing(
-        "How did each of the trainer's steps end last?",
-        "As the steps record themselves in PostgreSQL. Status 0 is well; 5 of import-files: a file was refused, and "
-        "the night went on without it.",
+        "What was the last outcome of each step?",
+        "As recorded in PostgreSQL. Status 0 is success; 5 of import-files: a file was refused, and the "
+        "run continued without it.",
         now_as_table(f"max by (step) ({m.STEP_LAST_STATUS.name})"),
         now_as_table(f"max by (step) ({m.STEP_LAST_DURATION.name})"),
         now_as_table(f"1000 * max by (step) ({m.STEP_LAST_SUCCESS.name})"),
@@ -123,8 +123,8 @@ def steps() -> table.Panel:
 
 def step_ages() -> timeseries.Panel:
     return chart(
-        "How long ago did each step end well?",
-        "Falls to 0 every night; a line that goes on rising is a step that fails or is not reached.",
+        "How long ago did each step succeed?",
+        "Falls to 0 every night; a line that keeps rising is a step that fails or is not reached.",
         units.Seconds,
         over_time(f"time() - max by (step) ({m.STEP_LAST_SUCCESS.name})", "{{step}}"),
         limits=bad_from(26 * HOUR),
@@ -146,7 +146,7 @@ def task_durations() -> timeseries.Panel:
 
 def runs() -> timeseries.Panel:
     return chart(
-        "How did DAG runs end?",
+        "What were the outcomes of DAG runs?",
         "Runs since the StatsD exporter's start, by DAG and state.",
         units.Short,
         over_time("sum by (dag_id, state) (airflow_dag_run_duration_seconds_count)", "{{dag_id}} {{state}}"),
@@ -156,7 +156,7 @@ def runs() -> timeseries.Panel:
 def erasures() -> timeseries.Panel:
     return chart(
         "How many erased viewers are still on disk?",
-        "In models, folders of runs or landed files; no list uses them. Falls to 0 every night.",
+        "In models, run folders or landed files; no list uses their data. Falls to 0 every night.",
         units.Short,
         over_time(f"max ({m.ERASURES_PENDING.name})", "viewers"),
     )
@@ -164,8 +164,8 @@ def erasures() -> timeseries.Panel:
 
 def erasures_wait() -> timeseries.Panel:
     return chart(
-        "How long has the oldest of them waited?",
-        "Since their erasure was asked for. More than a day and a half fires ErasurePending; 0 when nobody waits.",
+        "How old is the oldest pending erasure?",
+        "Since the request. Above a day and a half ErasurePending fires; 0 if none is pending.",
         units.Seconds,
         over_time(f"max ({m.ERASURE_OLDEST_PENDING.name})", "oldest"),
         limits=bad_from(36 * HOUR),
@@ -174,7 +174,7 @@ def erasures_wait() -> timeseries.Panel:
 
 def heartbeats() -> timeseries.Panel:
     return chart(
-        "Do Airflow's processes live?",
+        "Are Airflow's processes alive?",
         "Heartbeats per second of the scheduler, the DAG processor and the triggerer.",
         units.Short,
         over_time("sum (rate(airflow_scheduler_heartbeat_total[$__rate_interval]))", "scheduler"),
@@ -185,7 +185,7 @@ def heartbeats() -> timeseries.Panel:
 
 def import_errors() -> timeseries.Panel:
     return chart(
-        "Can the DAG files be read?",
+        "Are the DAG files valid?",
         "Files that cannot be imported, and DAGs that were found.",
         units.Short,
         over_time("max (airflow_dag_processing_import_errors)", "files with errors"),
@@ -195,8 +195,8 @@ def import_errors() -> timeseries.Panel:
 
 def pool() -> timeseries.Panel:
     return chart(
-        "What are the pool's places used for?",
-        "Places by state. Scheduled tasks beside open places hint at a scheduler that does not come round.",
+        "How are the pool's slots used?",
+        "Slots by state. Scheduled tasks together with open slots suggest that the scheduler is stuck.",
         units.Short,
         over_time("max by (pool_name, state) (airflow_pool_slots)", "{{pool_name}} {{state}}"),
         stacked=True,
@@ -205,7 +205,7 @@ def pool() -> timeseries.Panel:
 
 def scheduler_loop() -> timeseries.Panel:
     return chart(
-        "How long does a turn of the scheduler take?",
+        "How long does the scheduler loop take?",
         "The mean since the StatsD exporter's start. Seconds mean that tasks start late.",
         units.Seconds,
         over_time(
@@ -218,7 +218,7 @@ def scheduler_loop() -> timeseries.Panel:
 def executor() -> timeseries.Panel:
     return chart(
         "What does the executor do?",
-        "Open places, and tasks that wait for one or run.",
+        "Open slots, and tasks that are queued or running.",
         units.Short,
         over_time("max by (status) (airflow_executor_slots)", "{{status}}"),
     )

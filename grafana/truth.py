@@ -1,4 +1,4 @@
-"""Dashboard 1: what was produced is stored or set aside, nothing is missing, and it is there soon."""
+"""Dashboard 1: everything produced is stored or quarantined soon, and nothing is missing."""
 
 from grafana_foundation_sdk.builders import stat, table, timeseries
 from grafana_foundation_sdk.models import units
@@ -20,16 +20,16 @@ def dashboard() -> Dashboard:
     return compose(
         "movierecs-truth",
         "1 Truth",
-        "Is every event that was produced stored or set aside, soon and without a gap?",
+        "Is every produced event soon stored or quarantined, without a gap?",
         section(
             "Nothing is lost",
             numbers(missing_offsets(), audit_age(), records_waiting(), newest_event(), retention_left(), set_aside()),
             line(produced_and_stored(), stored_rows()),
             line(last_audits()),
         ),
-        section("It is there soon", line(lag(), freshness(), retention())),
+        section("It is stored soon", line(lag(), freshness(), retention())),
         section(
-            "What was set aside, or is of no film",
+            "Quarantined records, and unknown films",
             line(quarantined(), quarantined_share(), unknown_films()),
             line(latest_quarantined()),
         ),
@@ -49,7 +49,7 @@ def missing_offsets() -> stat.Panel:
 def audit_age() -> stat.Panel:
     return number(
         "How old is the last audit?",
-        "Time since the older of the topics' last audits ended. Without audits the number beside it proves nothing.",
+        "Time since the older of the topics' last audits. Without audits the number beside it proves nothing.",
         units.Seconds,
         now(f"max (time() - {worst_of(m.INGEST_AUDIT_LAST, 'topic')})"),
         limits=bad_from(600),
@@ -69,7 +69,7 @@ def records_waiting() -> stat.Panel:
 def newest_event() -> stat.Panel:
     return number(
         "How old is the newest stored event?",
-        "Kafka's time of the last committed record of events. It also grows while nobody likes anything: bad only "
+        "Age of the last committed record of events, by Kafka's time. It also grows without new events: bad only "
         "when records wait.",
         units.Seconds,
         now(f'time() - max (topic:ingest_last_committed_event_timestamp_seconds:max{{topic="{EVENTS_TOPIC}"}})'),
@@ -79,7 +79,7 @@ def newest_event() -> stat.Panel:
 def retention_left() -> stat.Panel:
     return number(
         "How long until Kafka deletes what is not stored?",
-        "The smallest headroom of all topics: at 0 Kafka's retention overtakes the consumer and events are lost.",
+        "The smallest headroom of all topics: at 0 Kafka's retention deletes unconsumed records.",
         units.Seconds,
         now("min (topic:ingest_retention_headroom_seconds:min)"),
         limits=bad_below(2 * DAY, DAY),
@@ -88,8 +88,8 @@ def retention_left() -> stat.Panel:
 
 def set_aside() -> stat.Panel:
     return number(
-        "Records set aside in the time shown",
-        "Records that are no events, kept byte for byte with the reason; they can be replayed after a fix.",
+        "Records quarantined in the time shown",
+        "Invalid records, kept byte for byte with the reason; they can be replayed after a fix.",
         units.Short,
         now(f"sum (increase({m.INGEST_QUARANTINED.name}[$__range]))"),
     )
@@ -99,12 +99,12 @@ def produced_and_stored() -> timeseries.Panel:
     stored = rate_of(m.INGEST_ROWS_WRITTEN, where=f'topic="{EVENTS_TOPIC}"')
     erased = f"(sum (rate({m.INGEST_ERASED.name}[$__rate_interval])) or vector(0))"
     panel = chart(
-        "Is what is produced also stored or set aside?",
-        "The three lines lie on each other, a few seconds apart. Redelivered records are written twice and counted "
-        "twice, but stored once. What is sent to Kafka past the API shows as stored only.",
+        "Is everything produced also stored or quarantined?",
+        "The lines coincide, a few seconds apart. Redelivered records are written and counted twice, but stored "
+        "once. Records sent to Kafka without the API show as stored only.",
         units.EventsPerSecond,
         over_time(rate_of(m.EVENTS_PRODUCED, where='outcome="acknowledged"'), "produced by the API"),
-        over_time(f"{stored} + {rate_of(m.INGEST_QUARANTINED)} + {erased}", "stored, set aside or erased"),
+        over_time(f"{stored} + {rate_of(m.INGEST_QUARANTINED)} + {erased}", "stored, quarantined or erased"),
         over_time(stored, "stored"),
     )
     return with_logs(panel, "consumer")
@@ -154,7 +154,7 @@ def last_audits() -> table.Panel:
 def lag() -> timeseries.Panel:
     return chart(
         "How far is each partition behind?",
-        "Records between the committed offset and the head. One partition that stays behind alone hints at its owner.",
+        "Records between the committed offset and the head. If a single partition lags, look at its owner.",
         units.Short,
         over_time("topic_partition:ingest_consumer_lag_messages:max", "{{topic}} {{partition}}"),
     )
@@ -163,8 +163,8 @@ def lag() -> timeseries.Panel:
 def freshness() -> timeseries.Panel:
     return chart(
         "How old is the newest stored record?",
-        "Time since the last committed record's time in Kafka. It grows while nothing is produced; the alert asks for "
-        "waiting records too.",
+        "Time since the last committed record's time in Kafka. It grows while nothing is produced; the alert also "
+        "requires waiting records.",
         units.Seconds,
         over_time("time() - topic:ingest_last_committed_event_timestamp_seconds:max", "{{topic}}"),
         limits=bad_from(120),
@@ -174,7 +174,7 @@ def freshness() -> timeseries.Panel:
 def retention() -> timeseries.Panel:
     return chart(
         "How much time does Kafka's retention leave?",
-        "Retention less the age of the oldest record that is not stored yet; at 0 records are lost.",
+        "Retention minus the age of the oldest record that is not stored yet; at 0 records are lost.",
         units.Seconds,
         over_time("topic:ingest_retention_headroom_seconds:min", "{{topic}}"),
         limits=bad_below(2 * DAY, DAY),
@@ -183,8 +183,8 @@ def retention() -> timeseries.Panel:
 
 def quarantined() -> timeseries.Panel:
     return chart(
-        "Why are records set aside?",
-        "By reason. A sudden rise of one reason is a producer that has changed.",
+        "Why are records quarantined?",
+        "By reason. A sudden rise of one reason suggests that a producer has changed.",
         units.EventsPerSecond,
         over_time(rate_of(m.INGEST_QUARANTINED, by="reason"), "{{reason}}"),
         stacked=True,
@@ -193,7 +193,7 @@ def quarantined() -> timeseries.Panel:
 
 def quarantined_share() -> timeseries.Panel:
     return chart(
-        "Which share of the records is set aside?",
+        "Which share of the records is quarantined?",
         "Over 15 minutes. Above 1 % it is an alert: IngestPoison.",
         units.PercentUnit,
         over_time("ingest:quarantined:ratio_rate15m", "set aside"),
@@ -203,8 +203,8 @@ def quarantined_share() -> timeseries.Panel:
 
 def latest_quarantined() -> table.Panel:
     return listing(
-        "The latest records that were set aside",
-        "Where they stand in Kafka and what is wrong with them. Their content is not shown: it may name a viewer.",
+        "The latest quarantined records",
+        "Their place in Kafka and what is wrong with them. Their content is not shown: it may be personal data.",
         Sql(
             f"""
             SELECT record_time, topic, partition, offset, reason, detail, replayed
@@ -218,9 +218,9 @@ def latest_quarantined() -> table.Panel:
 
 def unknown_films() -> timeseries.Panel:
     return chart(
-        "How many stored signals are of films that the catalogue does not have?",
-        "They are kept, and no list shows such a film. The API refuses them; they come past it, or their films were "
-        "taken out of the catalogue.",
+        "How many stored signals are for films not in the catalogue?",
+        "They are kept, but no list shows such films. The API refuses them, so they came from other producers, or "
+        "the films were removed from the catalogue.",
         units.Short,
         over_time(f"max ({m.INGEST_UNKNOWN_FILMS.name})", "signals"),
     )

@@ -1,6 +1,6 @@
 """``python -m ui [option of Streamlit …]``: the demo, with its metrics and its log from the start.
 
-Streamlit runs the page when the first visitor comes; Prometheus must find the process before.
+Streamlit runs the page only for the first visitor; Prometheus must find the metrics before.
 """
 
 import contextlib
@@ -16,12 +16,12 @@ from ui.settings import UiSettings
 
 
 def main() -> None:
-    """Show the metrics, then be Streamlit until it ends."""
-    with contextlib.suppress(ValidationError):  # the page says what is wrong, to whoever opens it
+    """Serve the metrics, then run Streamlit until it ends."""
+    with contextlib.suppress(ValidationError):  # the page shows what is wrong
         settings = UiSettings()
         logs.configure(settings.log_level)
         metrics.serve(settings.metrics_host, settings.ui_metrics_port, settings.host_names)
-    # The server ends in order and then raises the signal once more: to have been asked to end is no failure.
+    # After an orderly shutdown the server raises the signal again; exit with status 0 instead.
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, lambda *_: sys.exit(0))
     sys.argv = ["streamlit", "run", str(Path(__file__).with_name("page_server.py")), *sys.argv[1:]]

@@ -1,4 +1,4 @@
-"""The one client of this process, made when the first page asks for it, and what several pages ask it."""
+"""The process's one API client, created on first use, and calls that several pages share."""
 
 import streamlit as st
 
@@ -9,7 +9,7 @@ from ui.settings import UiSettings
 
 @st.cache_resource(show_spinner=False)
 def client() -> RecommenderClient:
-    """Return the shared client; the first call also begins to show its metrics.
+    """Return the shared client; the first call also starts its metrics.
 
     Raises:
         pydantic.ValidationError: a setting is missing or wrong.

@@ -17,7 +17,7 @@ ICON = Path(__file__).with_name("icon.svg")
 
 
 def main() -> None:
-    """Draw the page that the address names."""
+    """Draw the page of the address."""
     st.set_page_config(page_title="MovieRecs", page_icon=ICON, layout="wide")
     st.html(CSS)
     try:
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _links(pages: list[Page]) -> None:
-    """Draw the links to the pages. Streamlit's own would drop the viewer from the address: two steps for Back."""
+    """Draw the links to the pages. Streamlit's own links would drop the viewer from the address."""
     with st.container(horizontal=True, key="pages", gap="small"):
         for page in pages:
             st.page_link(page, query_params={address.VIEWER: str(session.current().viewer)})
@@ -66,7 +66,7 @@ def _viewer() -> None:
     with st.form("viewer-form", border=False):
         st.text_input("Viewer's id", key="viewer-id", placeholder="e.g. 42")
         st.form_submit_button("Watch as this viewer", width="stretch", on_click=_become_typed)
-    # A text of its own per choice: Streamlit runs it once for each, and once when the page is loaded.
+    # Different for each choice, so that Streamlit runs it for each one, and once when the page is loaded.
     st.html(f"<script>{CLOSE_DRAWER} // {now.choices}</script>", unsafe_allow_javascript=True)
 
 
@@ -75,7 +75,7 @@ def _become_typed() -> None:
 
 
 def _become(text: str) -> None:
-    """Let the viewer whose id is written in ``text`` watch, or say what is wrong with it."""
+    """Switch to the viewer with the id in ``text``, or show what is wrong with it."""
     chosen = viewer.parse(text)
     now = session.current()
     if chosen is None:

@@ -1,4 +1,4 @@
-"""How long the API takes, as the page sees it: for Prometheus, and a log line per call."""
+"""Durations of the API's calls as seen by the page: Prometheus metrics and a log line per call."""
 
 import logging
 import threading
@@ -33,9 +33,9 @@ def observe(call: Call) -> None:
 
 
 def serve(host: str, port: int, names: frozenset[str] = frozenset()) -> None:
-    """Show ``/metrics`` from now on, once per process; 0: not at all. The page works without: a failure is logged.
+    """Serve ``/metrics`` from now on, once per process; port 0: do not. A failure is only logged.
 
-    ``names`` are those by which it may be asked, besides loopback's and its address.
+    ``names`` are accepted host names, besides loopback's and the server's address.
     """
     with _LOCK:
         if port == 0 or port in _served:

@@ -1,6 +1,6 @@
-"""The demo's ``/metrics`` over HTTP: a few connections at a time, a few seconds each, and no foreign page's requests.
+"""The demo's ``/metrics`` over HTTP, with limits on connections and time, behind the origin guard.
 
-The services have a server of their own for this, which the demo does not import: it knows contracts and client alone.
+Apart from the services' metrics server, because the demo imports only contracts and client.
 """
 
 import socket
@@ -27,7 +27,7 @@ class _Server(ThreadingMixIn, WSGIServer):
         self._room = threading.BoundedSemaphore(MAX_CONNECTIONS)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Give the connection a thread once there is one; each is free again after `MAX_SECONDS`."""
+        """Handle the connection in a thread once one is free; each is freed after `MAX_SECONDS`."""
         self._room.acquire()
         super().process_request(request, client_address)
 
@@ -43,17 +43,17 @@ class _Server(ThreadingMixIn, WSGIServer):
             self._room.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: nearly always somebody who hung up."""
+        """Log nothing: nearly always a client that hung up."""
 
 
 def _hang_up(connection: socket.socket) -> None:
-    with suppress(OSError):  # it has gone by itself
+    with suppress(OSError):  # already closed
         connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(WSGIRequestHandler):
     def get_environ(self) -> dict[str, Any]:
-        """Return the request as WSGI sees it, and what the origin guard looks at."""
+        """Return the WSGI environment, with what the origin guard needs."""
         headers = [
             (name.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace"))
             for name, value in self.headers.items()
@@ -64,7 +64,7 @@ class _Handler(WSGIRequestHandler):
         }
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Requests for metrics are not worth a log line."""
+        """Do not log requests for metrics."""
 
 
 def start(host: str, port: int, names: frozenset[str]) -> None:
@@ -89,7 +89,7 @@ def start(host: str, port: int, names: frozenset[str]) -> None:
 
 
 def _refused(environ: dict[str, Any], guard: OriginGuard) -> str | None:
-    """Return the status for a request that is not for us, or None."""
+    """Return the status of a refusal, or None."""
     refusal = guard.refusal(environ["movierecs.headers"], environ["movierecs.reached"], may_be_linked=True)
     if refusal:
         return f"{refusal.status} {refusal.status.phrase}"

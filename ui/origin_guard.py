@@ -9,14 +9,14 @@ from services.contracts.origin_guard import OriginGuard
 
 
 class OriginGuardMiddleware:
-    """ASGI middleware. Other pages may lead their user here; nothing else may come from them."""
+    """ASGI middleware. Other sites may link here, but their pages may not send requests."""
 
     def __init__(self, app: ASGIApp, names: Iterable[str]) -> None:
         self._app = app
         self._guard = OriginGuard(names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or say why not."""
+        """Pass the request on, or refuse it."""
         answer = self._app
         if scope["type"] in {"http", "websocket"}:
             refusal = self._guard.refusal(scope["headers"], scope["server"][0], may_be_linked=True)

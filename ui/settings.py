@@ -7,15 +7,15 @@ from services.contracts.rest import MAX_K
 
 
 class HostSettings(BaseSettings):
-    """By which names the demo may be asked; read alone, it does not need the other settings to be right."""
+    """The demo's host names; read on its own, so that other invalid settings do not matter."""
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
 
-    allowed_hosts: str = Field(default="", description="Our names in the header Host, comma-separated.")
+    allowed_hosts: str = Field(default="", description="Host names accepted in the header Host, comma-separated.")
 
     @property
     def host_names(self) -> frozenset[str]:
-        """The names given."""
+        """The configured names, in lower case."""
         return frozenset(name.strip().lower() for name in self.allowed_hosts.split(",") if name.strip())
 
 

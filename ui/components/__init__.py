@@ -1,1 +1,1 @@
-"""What screens are made of: parts, rows of cards, posters, feedback, the style sheet."""
+"""The building blocks of screens: parts, rows of cards, posters, feedback, the style sheet."""

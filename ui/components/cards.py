@@ -1,4 +1,4 @@
-"""A row of film cards: the poster, and what the viewer can say about the film."""
+"""A row of film cards: poster and feedback buttons."""
 
 from collections.abc import Mapping, Sequence
 from uuid import UUID
@@ -22,7 +22,7 @@ LABELS = {
     Action.DISLIKE: ("Not for me", "Not for you", "thumb_down"),
     Action.WATCH: ("Seen it", "Seen", "visibility"),
 }
-"""For each button what it says while it is off and while it is on, and its icon."""
+"""For each button its label while off, its label while on, and its icon."""
 
 
 def row(
@@ -36,10 +36,10 @@ def row(
     """Draw one card per film, with a link to the film's page.
 
     Args:
-        name: unlike any other row's on the page, so that a film may stand in several.
+        name: unique on the page, so that a film may appear in several rows.
         films: in the order to show; bars are drawn for those with scores.
-        said: what the viewer said about films.
-        request_id: of the list, to go with the feedback.
+        said: the viewer's feedback by film.
+        request_id: the list's id, sent with the feedback.
         ranked: whether to number the cards.
     """
     best = max((film.score for film in films if isinstance(film, ScoredItem)), default=0.0)
@@ -81,7 +81,7 @@ def _link(film: Item) -> None:
 
 
 def _button(row_name: str, film: Item, action: Action, *, on: bool, request_id: UUID | None) -> None:
-    """Draw a button that gives the feedback or, when it is ``on``, takes it back."""
+    """Draw a button that sends the feedback or, when ``on``, withdraws it."""
     like = action is Action.LIKE
     off_label, on_label, icon = LABELS[action]
     label = on_label if on else off_label

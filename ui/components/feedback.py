@@ -1,4 +1,4 @@
-"""What a viewer can say about a film and take back, as callbacks of buttons; and what they have said."""
+"""Sending and withdrawing feedback, as callbacks of buttons; and the viewer's feedback so far."""
 
 from datetime import datetime, timezone
 from uuid import UUID, uuid4
@@ -16,7 +16,7 @@ from ui.text.markdown import escaped, plain
 
 SOURCE = "ui"
 EVENT_ATTEMPTS = 3
-"""A service that is away for a moment loses no click."""
+"""Retries, so that a brief outage loses no click."""
 DONE = {
     Action.LIKE: ("You like", ":material/thumb_up:"),
     Action.DISLIKE: ("Not for you:", ":material/thumb_down:"),
@@ -30,7 +30,7 @@ DONE = {
 
 
 def give(action: Action, item: Item, request_id: UUID | None, value: float | None = None) -> None:
-    """Send the viewer's feedback and rerun the page, all of whose lists reflect it, or which says what went wrong."""
+    """Send the feedback and rerun the whole page, whose lists then reflect it; on failure it shows the reason."""
     now = session.current()
     event = EventIn(
         event_id=uuid4(),
@@ -51,11 +51,11 @@ def give(action: Action, item: Item, request_id: UUID | None, value: float | Non
         now.accepted(event, item, undo)
         words, icon = DONE[action]
         now.toast = (f"{words} **{escaped(item.title)}**", icon)
-    st.rerun()  # the whole page, also from a button in one of its parts
+    st.rerun()  # reruns the whole page, even from a button within a fragment
 
 
 def undo_bar() -> None:
-    """Draw what was done last, with a button that brings back what was before, where that is known."""
+    """Draw the last action, with an Undo button if the value before it is known."""
     last = session.current().last
     if last is None:
         return
@@ -74,7 +74,7 @@ def undo_bar() -> None:
 
 
 def what_they_said() -> History | None:
-    """Return what the viewer said; None, and a sentence on the page, while the service does not tell.
+    """Return the viewer's history; None, with a message on the page, if the API does not answer.
 
     Lists and films can be shown without it.
     """
@@ -86,5 +86,5 @@ def what_they_said() -> History | None:
 
 
 def by_film(history: History | None) -> dict[ItemId, HistoryEntry]:
-    """Return what the viewer said of each film, as far as it is known."""
+    """Return the viewer's feedback by film; empty without a history."""
     return {entry.item.id: entry for entry in history.entries} if history else {}

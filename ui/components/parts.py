@@ -1,4 +1,4 @@
-"""The parts of a page, and the sentence in the place of one that cannot be shown."""
+"""The parts of a page, each with its own error message."""
 
 import logging
 from collections.abc import Callable
@@ -13,13 +13,13 @@ log = logging.getLogger("ui")
 
 @st.fragment
 def part(name: str, what: str, draw: Callable[[], None]) -> None:
-    """Draw a part of a page. When the API fails it, a sentence says so, and the rest of the page is drawn all the same.
+    """Draw a part of a page as a fragment. If the API fails, a message replaces it; the rest of the page stays.
 
-    A click in it reruns this part alone, and what it was given stays as it was; feedback reruns the whole page.
+    A click in it reruns only this part, with the same arguments; feedback reruns the whole page.
 
     Args:
-        name: unlike any other part's on the page.
-        what: is shown, as a sentence begins with it.
+        name: unique on the page.
+        what: the subject of the error message, such as "Your list".
         draw: draws it; may raise ApiError.
     """
     try:
@@ -29,7 +29,7 @@ def part(name: str, what: str, draw: Callable[[], None]) -> None:
 
 
 def apologise(name: str, what: str, error: ApiError) -> None:
-    """Say that ``what`` cannot be shown, with a button to try again."""
+    """Show that ``what`` cannot be shown, with a button to try again."""
     log.warning("cannot be shown", extra={"part": name, "reason": error.reason})
     if isinstance(error, ServiceDownError):
         st.warning(failed(what, error), icon=":material/cloud_off:")

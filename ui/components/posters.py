@@ -29,13 +29,13 @@ _LOOKS = {
     "Western": (22, "landscape"),
 }
 _LEAST_SPECIFIC = ("Drama", "Comedy", "Action", "Thriller")
-"""Genres that say little beside another one: the rarer genre gives the poster its look."""
+"""Genres that characterise a film less than others: another genre determines the poster."""
 MIN_BAR = 4
 """Percent: even the last film of a list has a visible bar."""
 
 
 def look(genre: str) -> tuple[int, str]:
-    """Return a genre's hue and glyph; an unknown genre gets a hue of its own that never changes.
+    """Return a genre's hue and glyph; an unknown genre gets a hue derived from its name.
 
     >>> look("Horror")
     (338, 'skull')
@@ -47,7 +47,7 @@ def look(genre: str) -> tuple[int, str]:
 
 
 def by_character(genres: list[str]) -> list[str]:
-    """Return the genres with the most telling first.
+    """Return the genres, the most characteristic first.
 
     >>> by_character(["Action", "Sci-Fi", "Thriller"])
     ['Sci-Fi', 'Thriller', 'Action']
@@ -56,7 +56,7 @@ def by_character(genres: list[str]) -> list[str]:
 
 
 def bar_percent(score: float, best: float) -> int:
-    """Return how long a score's bar is, in percent of the list's best score.
+    """Return the length of a score's bar in percent of the list's best score.
 
     >>> bar_percent(0.5, 1.0), bar_percent(-0.2, 1.0), bar_percent(0.0, 0.0)
     (50, 4, 4)

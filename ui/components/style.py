@@ -68,6 +68,5 @@ CLOSE_DRAWER = """
 if (window.innerWidth <= 768) {
   document.querySelector('[data-testid="stSidebar"] [data-testid="stSidebarCollapseButton"] button')?.click();
 }"""
-"""On a telephone the sidebar covers the page: closed by its own button, as by hand, after a choice.
-
-And when the page is loaded, since the browser remembers a drawer that was open."""
+"""On a phone the sidebar covers the page, so it is closed, by clicking its own button, after a choice and when the page
+is loaded: the browser remembers an open sidebar."""

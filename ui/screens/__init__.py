@@ -1,5 +1,5 @@
-"""The pages; `ui.app` runs one of them per visit.
+"""The pages; `ui.app` runs one of them at a time.
 
-Not named ``pages``: beside the main script Streamlit takes a folder of that name for its older kind of
-app, and runs a page without the router whenever the first visitor asks for that page.
+Not named ``pages``: Streamlit takes a folder of that name beside the main script for its older kind of multipage app
+and would bypass the router.
 """

@@ -1,4 +1,4 @@
-"""One film, and the films nearest to it."""
+"""One film, and similar films."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ SIMILAR = 12
 
 
 def main() -> None:
-    """Draw the page of the film that the address names."""
+    """Draw the page of the film in the address."""
     now = session.current()
     text = address.given(address.FILM)
     number = address.parse_id(text)

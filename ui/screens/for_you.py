@@ -49,7 +49,7 @@ def _draw() -> None:
 
 
 def _tastes(genre: str) -> None:
-    """Draw the tastes to choose from, with the one of the address; without the list of them, that one alone."""
+    """Draw the tastes to choose from, including the one in the address; if they cannot be read, only that one."""
     try:
         offered = popular_genres()[:MAX_GENRES]
     except ApiError:

@@ -1,4 +1,4 @@
-"""What the viewer said, latest first; each signal can be taken back by itself."""
+"""The viewer's feedback, latest first; each signal can be withdrawn."""
 
 import streamlit as st
 
@@ -17,7 +17,7 @@ def main() -> None:
     now = session.current()
     st.title("History", anchor=False)
     feedback.undo_bar()
-    history = now.history(client(), anew=True)  # the viewer may have said something elsewhere
+    history = now.history(client(), anew=True)  # the viewer may have given feedback elsewhere
     if not history.entries:
         st.info("Nothing yet. What you like, rate or have seen shows up here.", icon=":material/history:")
         st.page_link(

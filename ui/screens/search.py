@@ -1,4 +1,4 @@
-"""Find films by title, and say what you think of them."""
+"""Search films by title and give feedback."""
 
 import streamlit as st
 

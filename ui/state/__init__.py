@@ -1,1 +1,1 @@
-"""What a visit is about: who watches, what the address says, what was said and how it is taken back."""
+"""The state of a visit: viewer, address, lists shown, feedback given and its undo."""

@@ -1,7 +1,7 @@
-"""The page's address says what is shown: who watches, which film, which taste, which title.
+"""The page's address determines what is shown: viewer, film, taste, search text.
 
-Every run reads it, widgets only show what it says, and a choice is written into it: then Back, a reload and a
-bookmark keep it. Each choice is one step of the browser's history.
+Every run reads it, widgets only show its values, and choices are written into it, so that Back, reload and bookmarks
+work. Each choice is one step of the browser's history.
 """
 
 import re
@@ -16,19 +16,19 @@ GENRE = "genre"
 QUERY = "query"
 _KEY = "address"
 _NUMBER = re.compile(r"[1-9][0-9]{0,18}")
-"""As many digits as an id may have, so that `int` never sees more than it takes."""
+"""The most digits of an id; `int` refuses very long numbers."""
 
 
 def given(name: str) -> str:
-    """Return what the address says, without the blanks around it; "" when it says nothing.
+    """Return a parameter of the address, stripped; "" if it is missing.
 
-    A parameter that is there twice is one text: as an id it is refused, rather than one of the two being ignored.
+    A parameter given twice is joined to one text, which as an id is refused, rather than one of the two being ignored.
     """
     return " ".join(st.query_params.get_all(name)).strip()
 
 
 def choose(name: str, value: str | None) -> None:
-    """Write a choice into the address; None or "" takes it out."""
+    """Write a choice into the address; None or "" removes it."""
     if value:
         st.query_params[name] = value
     else:

@@ -1,4 +1,4 @@
-"""What this browser session remembers, in one typed object: who watches, what was shown, what was just done."""
+"""The browser session's state, in one typed object: viewer, lists shown, last action."""
 
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -14,13 +14,13 @@ from ui.state import address, viewer
 from ui.state.undo import Undo, undo_of
 
 HISTORY_LIMIT = 1_000
-"""As many as the service gives at once."""
+"""The most entries that the API returns at once."""
 _KEY = "movierecs"
 
 
 @dataclass(frozen=True)
 class Given:
-    """Feedback that the service has accepted, and what takes it back (None: what was before is not known)."""
+    """Accepted feedback, and its undo (None: the value before is unknown)."""
 
     event: EventIn
     item: Item
@@ -29,7 +29,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Shown:
-    """A list as it was served. It stays on the page until something changes it, so that one look is one impression."""
+    """A list as served. It is kept until something changes it, so that looking at it is one impression."""
 
     recommendations: Recommendations
     milliseconds: float
@@ -37,26 +37,26 @@ class Shown:
 
 @dataclass
 class Session:
-    """One viewer's visit. `revision` counts accepted feedback: what was fetched under another one is out of date."""
+    """One viewer's visit. `revision` counts accepted feedback; data fetched under an earlier one is stale."""
 
     viewer: UserId
     revision: int = 0
     last: Given | None = None
     problem: str | None = None
     toast: tuple[str, str] | None = None
-    """Text and icon. Like a problem, the next run of the page says it, once."""
+    """Text and icon; like a problem, shown once by the next run of the page."""
     choices: int = 0
-    """How often somebody chose who watches: after each, a telephone's drawer closes."""
+    """How often a viewer was chosen; each choice closes a phone's drawer."""
     shown: dict[tuple[int, str, int], Shown] = field(default_factory=dict)
     films: dict[ItemId, Item] = field(default_factory=dict)
     _history: tuple[int, History] | None = None
     _said: dict[tuple[ItemId, Signal], float] = field(default_factory=dict)
-    """What was said in this visit, 0 for what was taken back: no history that was fetched before is newer."""
+    """Signals given in this visit, 0 for withdrawn ones; newer than any history fetched before."""
 
     def undo_of(self, event: EventIn) -> Undo | None:
-        """Return what takes ``event`` back, by what the viewer says of the film now; None when that is not known.
+        """Return the undo of ``event``, from the present signals for the film; None if they are unknown.
 
-        The same thing said twice in a row (a double click) is taken back as one.
+        The same feedback twice in a row (a double click) is undone as one.
         """
         if self.last and _says(event) == _says(self.last.event):
             return self.last.undo
@@ -72,14 +72,14 @@ class Session:
         return undo_of(event.action, value_of(entry, signal) if entry else 0)
 
     def accepted(self, event: EventIn, item: Item, undo: Undo | None) -> None:
-        """Note accepted feedback; lists and history are fetched anew."""
+        """Record accepted feedback; lists and history are fetched again."""
         signal, value = signal_of(event.action, event.value)
         self._said[event.item_id, signal] = value
         self.last = Given(event, item, undo)
         self.refresh()
 
     def refresh(self) -> None:
-        """Forget what was fetched."""
+        """Drop fetched data."""
         self.revision += 1
         self.shown.clear()
 
@@ -102,22 +102,22 @@ def _says(event: EventIn) -> tuple[ItemId, Action, float | None]:
 
 
 def value_of(entry: HistoryEntry, signal: Signal) -> float:
-    """Return what the viewer says of the film; 0: nothing, or nothing any more."""
+    """Return the present signal for the film; 0: none."""
     value = {Signal.OPINION: entry.opinion, Signal.RATING: entry.rating, Signal.WATCHED: entry.watched}[signal]
     return float(value or 0)
 
 
 def current() -> Session:
-    """Return the session of whoever watches."""
+    """Return the present session."""
     session: Session = st.session_state[_KEY]
     return session
 
 
 def follow_address(page: str) -> None:
-    """Make the viewer whom the address names the one who watches (else a new one), and the address name them.
+    """Switch to the viewer in the address, or to a new one, and write the viewer into the address.
 
-    Called once at the start of a run of ``page``. An address that names no viewer keeps the one of this visit; one
-    that names somebody impossible does so too, and the session says what is wrong.
+    Called once at the start of a run of ``page``. Without a viewer in the address this visit's viewer is kept; so it is
+    with an invalid one, and the session records what is wrong.
     """
     text = address.given(address.VIEWER)
     named = viewer.parse(text)

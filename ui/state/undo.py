@@ -1,4 +1,4 @@
-"""What takes feedback back: the opinion, the stars or the visit that stood there before. Pure functions."""
+"""Undo of feedback: restores the opinion, stars or visit before it. Pure functions."""
 
 from services.contracts.events import Action
 
@@ -11,11 +11,11 @@ WITHDRAW = {
     Action.RATE: Action.UNRATE,
     Action.WATCH: Action.UNWATCH,
 }
-"""For each thing that can be said, what unsays it."""
+"""For each action, the action that withdraws it."""
 
 
 def undo_of(action: Action, before: float) -> Undo:
-    """Return what restores the signal that ``action`` sets to its value ``before`` (0: nothing was said).
+    """Return the action that restores the value ``before`` (0: none) of the signal that ``action`` sets.
 
     >>> undo_of(Action.LIKE, -1)
     (<Action.DISLIKE: 'dislike'>, None)

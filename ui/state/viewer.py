@@ -1,4 +1,4 @@
-"""Who is watching: what counts as a viewer's id, and new ids."""
+"""Viewer ids: parsing, and new ones."""
 
 import secrets
 
@@ -8,12 +8,12 @@ from ui.state.address import parse_id
 FIRST_NEW_ID = 10**12
 """New viewers' ids start here, far above those of the data sets."""
 _NEW_IDS = 9 * FIRST_NEW_ID
-"""How many ids new viewers draw from: a collision is out of the question, and an id fits a browser's number."""
+"""The range of new ids: collisions are practically impossible, and ids fit JavaScript's numbers."""
 NOT_AN_ID = f"A viewer's id is a whole number from 1 to {MAX_ID:,}, written in digits alone."
 
 
 def new_id() -> UserId:
-    """Return a random id for a viewer whom nobody has seen."""
+    """Return a random id for a new viewer."""
     return UserId(FIRST_NEW_ID + secrets.randbelow(_NEW_IDS))
 
 

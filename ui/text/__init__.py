@@ -1,1 +1,1 @@
-"""What the page says, in words and as Markdown. Pure functions."""
+"""The page's texts, plain and as Markdown. Pure functions."""

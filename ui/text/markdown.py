@@ -13,7 +13,7 @@ def escaped(text: str) -> str:
 
 
 def plain(sentence: str) -> str:
-    """Return a sentence of the service for Streamlit's Markdown: what it quotes of an address changes nothing.
+    """Return an API message for Streamlit's Markdown, with what it quotes from an address escaped.
 
     >>> plain("there is no genre '**x** [y](z) :red[!]'")
     "there is no genre '\\\\*\\\\*x\\\\*\\\\* \\\\[y\\\\](z) :red\\\\[!\\\\]'"

@@ -1,4 +1,4 @@
-"""What the page says about a list, from the list's strategy and the viewer's history. Pure functions."""
+"""Headlines and explanations of lists, from strategy and history. Pure functions."""
 
 from services.client.errors import ApiError
 from services.contracts.rest import Basis, History, Strategy
@@ -6,7 +6,7 @@ from ui.text.markdown import plain
 
 
 def headline(strategy: Strategy, history: History | None) -> str:
-    """Return why the list looks as it does, in a few words; None: the history is not at hand."""
+    """Return the headline of a list: why it looks as it does; the history may be unavailable (None)."""
     if strategy in (Strategy.POPULAR, Strategy.POPULAR_FALLBACK):
         return "Popular now"
     return f"Because of {reasons(history) if history else 'what you said'}"
@@ -26,7 +26,7 @@ def detail(strategy: Strategy, history: History | None) -> str:
 
 
 def near(basis: Basis) -> tuple[str, str]:
-    """Return what a film's page calls the films beside it, and one sentence on how they were chosen."""
+    """Return the headline of similar films, and one sentence on how they were chosen."""
     if basis is Basis.SAME_VIEWERS:
         return "Viewers who like it also like", "Chosen by the latest training, from what viewers said."
     if basis is Basis.SAME_GENRES:

@@ -69,7 +69,7 @@ def test_a_partitions_last_audit_is_shown_and_not_the_one_before(client: Client)
 
 
 def test_a_record_that_was_set_aside_is_shown_without_its_content(client: Client) -> None:
-    (row,) = ask(client, "The latest records that were set aside")
+    (row,) = ask(client, "The latest quarantined records")
     assert (row["topic"], row["offset"], row["reason"], row["replayed"]) == (EVENTS_TOPIC, 2, "not_json", 0)
     assert not {"value", "key", "user_id"} & set(row)
 

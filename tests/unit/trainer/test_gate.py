@@ -85,7 +85,10 @@ def test_a_clear_interval_of_fewer_users_than_the_minimum_tells_nothing() -> Non
     assert decide({}, SIZE, SIZE, LIMITS) == Decision(
         False,
         Verdict.TOO_FEW,
-        ("nobody could be evaluated: too few users to tell", "the champion stays: a new recipe has to be shown to be better"),
+        (
+            "nobody could be evaluated: too few users to tell",
+            "the champion stays: a new recipe has to be shown to be better",
+        ),
     )
 
 
