@@ -8,7 +8,7 @@ from streamlit.navigation.page import Page
 
 from services.client.errors import ApiError
 from ui.api import client
-from ui.components.parts import apologise
+from ui.components.parts import show_error
 from ui.components.style import CLOSE_DRAWER, CSS
 from ui.state import address, session, viewer
 
@@ -41,7 +41,7 @@ def main() -> None:
     try:
         page.run()
     except ApiError as error:
-        apologise("page", "This page", error)
+        show_error("page", "This page", error)
 
 
 def _links(pages: list[Page]) -> None:

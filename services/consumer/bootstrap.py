@@ -17,7 +17,7 @@ from services.common.kafka import (
     end_offsets,
     ensure_topics,
 )
-from services.consumer.start import GapError, Starts
+from services.consumer.start import GapError, StartOffsets
 from services.contracts.tables import ABSENT_OFFSETS
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def _bootstrap_topic(
         accepted = _accept_gaps(admin, connect(), topic, {p: c.offset for p, c in before.items()})
         _commit(admin, group, topic, accepted)
         before = {p: c for p, c in committed_offsets(admin, group, topic).items() if c.is_for(topic)}
-    starts = Starts(lambda: admin, connect, group).of(topic, topic.partitions)
+    starts = StartOffsets(lambda: admin, connect, group).of(topic, topic.partitions)
     _commit(admin, group, topic, {p: start.offset for p, start in starts.items() if p not in before})
     return {p: start.offset for p, start in starts.items()}
 

@@ -18,7 +18,7 @@ from services.consumer.lifecycle import GivenUpError, Lifecycle
 from services.consumer.membership import Membership, Owned, Place
 from services.consumer.metrics import Metrics
 from services.consumer.retry import USUAL_SECONDS, Retrier
-from services.consumer.start import Starts
+from services.consumer.start import StartOffsets
 from services.consumer.worker import Worker
 from services.consumer.writer import Writer
 
@@ -52,7 +52,7 @@ class Ingestion:
         streams: Sequence[Stream],
         *,
         commits: Commits,
-        starts: Starts,
+        starts: StartOffsets,
         writer: Writer,
         breaker: Breaker,
         metrics: Metrics,

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from services.common.kafka import TopicIdentity
 from services.consumer.errors import StopError
 from services.consumer.metrics import Metrics
-from services.consumer.start import Starts, UnansweredError
+from services.consumer.start import StartOffsets, UnansweredError
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Membership:
     def __init__(
         self,
         consumer: Consumer,
-        starts: Starts,
+        starts: StartOffsets,
         metrics: Metrics,
         *,
         drain: Callable[[list[Place]], None],

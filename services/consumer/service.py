@@ -20,7 +20,7 @@ from services.consumer.ingestion import Ingestion
 from services.consumer.membership import Place, RestartError
 from services.consumer.metrics import Metrics
 from services.consumer.settings import ConsumerSettings
-from services.consumer.start import Starts
+from services.consumer.start import StartOffsets
 from services.consumer.watch import Watch
 from services.consumer.writer import Writer
 from services.contracts.tables import QUARANTINE_VIEW
@@ -146,7 +146,7 @@ class Service:
             consumer,
             settings.streams,
             commits=commits,
-            starts=Starts(self._make_admin, self._connect, settings.consumer_group),
+            starts=StartOffsets(self._make_admin, self._connect, settings.consumer_group),
             writer=Writer(self._connect, self._metrics, refresh_seconds=settings.consumer_erasure_refresh_seconds),
             breaker=Breaker(settings.breaker_limits),
             metrics=self._metrics,

@@ -96,7 +96,7 @@ def decide(s: Situation, unstored: Callable[[int, int], int]) -> Start:
     return Start(again)
 
 
-class Starts:
+class StartOffsets:
     """Looks up the situation of partitions and decides. Used from one thread at a time."""
 
     def __init__(self, make_admin: Callable[[], AdminClient], connect: Callable[[], Client], group: str) -> None:

@@ -13,8 +13,8 @@ from clickhouse_connect.driver.client import Client
 from services.common.erasure import ERASED
 from services.consumer.batch import Block, Rejected, token
 from services.consumer.decode import OFFSET, USER, Row
-from services.consumer.follow import followed, ids_of
 from services.consumer.metrics import Metrics
+from services.consumer.tracing import followed, ids_of
 from services.contracts.signals import DECODER_VERSION
 from services.contracts.tables import ABSENT_OFFSETS, ERASED_USERS, EVENTS_QUARANTINE
 

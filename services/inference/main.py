@@ -24,10 +24,10 @@ from services.inference.http.app import create_app
 from services.inference.http.dependencies import Services
 from services.inference.local_state import LocalState
 from services.inference.metrics import Metrics
-from services.inference.models.notices import Notices
+from services.inference.models.notifications import Notifications
 from services.inference.models.store import ModelStore
 from services.inference.privacy.erasure import Erasure
-from services.inference.privacy.traces import Traces
+from services.inference.privacy.remaining_data import RemainingData
 from services.inference.recommend.service import Recommendations
 from services.inference.settings import InferenceSettings
 
@@ -60,11 +60,16 @@ def build(
     )  # fmt: skip
     impressions = ImpressionPublisher(kafka, impressions_topic, metrics)
     recommendations = Recommendations(store, live, catalogue, impressions=impressions, metrics=metrics, now=now)
-    traces = Traces(settings.model_dir, kafka, (events_topic, impressions_topic))
+    remaining = RemainingData(settings.model_dir, kafka, (events_topic, impressions_topic))
     erasure = Erasure(
-        pool, settings.clickhouse_url, live=live, recommendations=recommendations, traces=traces, state=state
+        pool,
+        settings.clickhouse_url,
+        live=live,
+        recommendations=recommendations,
+        remaining=remaining,
+        state=state,
     )
-    notices = Notices(settings.postgres_dsn, store, erasure.read_erased, read_kept_erased=erasure.read_kept)
+    notifications = Notifications(settings.postgres_dsn, store, erasure.read_erased, read_kept_erased=erasure.read_kept)
     events = EventPublisher(
         kafka, events_topic, metrics, live=live, timeout_seconds=settings.publish_timeout_seconds, now=now
     )
@@ -77,7 +82,7 @@ def build(
         (impressions.start, impressions.stop),
         (events.start, events.stop),
         (None, follower.stop),  # the first model starts it
-        (notices.start, notices.stop),  # loads the first model
+        (notifications.start, notifications.stop),  # loads the first model
     )
 
     @asynccontextmanager
@@ -90,7 +95,7 @@ def build(
             yield
 
     services = Services(
-        metrics=metrics, catalogue=catalogue, live=live, follower=follower, store=store, notices=notices,
+        metrics=metrics, catalogue=catalogue, live=live, follower=follower, store=store, notifications=notifications,
         recommendations=recommendations, events=events, erasure=erasure, admin_key=settings.admin_api_key,
     )  # fmt: skip
     return create_app(services, lifespan, OriginGuard(settings.host_names))

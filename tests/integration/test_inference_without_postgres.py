@@ -71,7 +71,7 @@ def test_it_serves_the_model_it_had_and_catches_up_when_postgresql_returns(
             own_postgres.thaw()
         crown(own_postgres.dsn(), make_bundle(replica.model_dir, "v2", likes=LIKES, seed=2).manifest)
         wait_until(lambda: replica.version() == "v2", "the new champion is served", 30)
-        wait_until(lambda: replica.services.notices.trouble is None, "PostgreSQL is listened to")
+        wait_until(lambda: replica.services.notifications.trouble is None, "PostgreSQL is listened to")
         assert replica.ready()
     finally:
         own_postgres.thaw()
@@ -92,7 +92,7 @@ def test_without_anything_to_serve_it_waits_for_postgresql(
     own_postgres.stop()
     replica = stopped.start()
     try:
-        wait_until(lambda: replica.services.notices.trouble not in (None, "not connected yet"), "it has tried")
+        wait_until(lambda: replica.services.notifications.trouble not in (None, "not connected yet"), "it has tried")
         assert replica.client.get("/v1/users/7/recommendations").status_code == 503
         assert not replica.ready()
         if damage == "no bundle":

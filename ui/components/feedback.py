@@ -10,7 +10,7 @@ from services.contracts.events import Action, EventIn
 from services.contracts.ids import ItemId
 from services.contracts.rest import History, HistoryEntry, Item
 from ui.api import client
-from ui.components.parts import apologise
+from ui.components.parts import show_error
 from ui.state import session
 from ui.text.markdown import escaped, plain
 
@@ -81,7 +81,7 @@ def what_they_said() -> History | None:
     try:
         return session.current().history(client())
     except ApiError as error:
-        apologise("said", "What you said", error)
+        show_error("said", "What you said", error)
         return None
 
 

@@ -25,10 +25,10 @@ def part(name: str, what: str, draw: Callable[[], None]) -> None:
     try:
         draw()
     except ApiError as error:
-        apologise(name, what, error)
+        show_error(name, what, error)
 
 
-def apologise(name: str, what: str, error: ApiError) -> None:
+def show_error(name: str, what: str, error: ApiError) -> None:
     """Show that ``what`` cannot be shown, with a button to try again."""
     log.warning("cannot be shown", extra={"part": name, "reason": error.reason})
     if isinstance(error, ServiceDownError):

@@ -15,12 +15,12 @@ from services.inference.catalogue.catalogue import Catalogue
 from services.inference.events.publisher import EventPublisher
 from services.inference.history.live import LiveHistory
 from services.inference.history.topic_follower import TopicFollower
-from services.inference.http.lanes import Lane, Room
+from services.inference.http.bulkheads import Bulkhead, ConcurrencyLimit
 from services.inference.http.limits import MAX_CONNECTIONS
 from services.inference.http.parameters import DIGITS
 from services.inference.http.problems import ProblemError, invalid
 from services.inference.metrics import Metrics
-from services.inference.models.notices import Notices
+from services.inference.models.notifications import Notifications
 from services.inference.models.store import ModelStore
 from services.inference.privacy.erasure import Erasure
 from services.inference.recommend.service import Recommendations
@@ -35,16 +35,18 @@ class Services:
     live: LiveHistory
     follower: TopicFollower
     store: ModelStore
-    notices: Notices
+    notifications: Notifications
     recommendations: Recommendations
     events: EventPublisher
     erasure: Erasure
     admin_key: SecretStr
-    searches: Lane = field(default_factory=lambda: Lane("a search", at_once=6, waiting=32))
-    admin: Lane = field(default_factory=lambda: Lane("the admin routes", at_once=4, waiting=16))
+    searches: Bulkhead = field(default_factory=lambda: Bulkhead("a search", at_once=6, waiting=32))
+    admin: Bulkhead = field(default_factory=lambda: Bulkhead("the admin routes", at_once=4, waiting=16))
     """Erasure, export and reload, which may take minutes."""
-    publishing: Room = field(default_factory=lambda: Room("Kafka", at_once=MAX_CONNECTIONS // 2))
-    bodies: Lane = field(default_factory=lambda: Lane("large bodies to be read", at_once=1, waiting=64))
+    publishing: ConcurrencyLimit = field(
+        default_factory=lambda: ConcurrencyLimit("Kafka", at_once=MAX_CONNECTIONS // 2)
+    )
+    bodies: Bulkhead = field(default_factory=lambda: Bulkhead("large bodies to be read", at_once=1, waiting=64))
 
 
 def _services(request: Request) -> Services:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from services.contracts.events import MAX_EVENTS_PER_REQUEST, EventIn, from_json
 from services.contracts.rest import EventsIn, FieldError
-from services.inference.http.lanes import Lane
+from services.inference.http.bulkheads import Bulkhead
 from services.inference.http.problems import MAX_ERRORS, ProblemError, field_errors, invalid, invalid_fields, shortened
 from services.inference.http.request_guard import body_refusal
 
@@ -22,7 +22,7 @@ _AT_ONCE_BYTES = 8 << 10
 _KNOWN = frozenset(EventIn.model_fields)
 
 
-async def read_events(request: Request, bodies: Lane) -> tuple[list[EventIn], str]:
+async def read_events(request: Request, bodies: Bulkhead) -> tuple[list[EventIn], str]:
     """Return what `parse` does.
 
     Raises:

@@ -18,7 +18,7 @@ from services.contracts.ids import UserId
 from services.contracts.rest import Erased, ServedList, UserExport
 from services.inference.history.live import LiveHistory
 from services.inference.local_state import LocalState
-from services.inference.privacy.traces import NOT_OURS, Traces
+from services.inference.privacy.remaining_data import NOT_OURS, RemainingData
 from services.inference.recommend.service import Recommendations
 
 _CLICKHOUSE_SECONDS = 20
@@ -43,14 +43,14 @@ class Erasure:
         *,
         live: LiveHistory,
         recommendations: Recommendations,
-        traces: Traces,
+        remaining: RemainingData,
         state: LocalState,
     ) -> None:
         self._pool = pool
         self._clickhouse_url = clickhouse_url
         self._live = live
         self._recommendations = recommendations
-        self._traces = traces
+        self._remaining = remaining
         self._state = state
         self._kept: frozenset[UserId] | None = None
 
@@ -113,9 +113,9 @@ class Erasure:
             user_id=user_id,
             erased_at=erasure.erased_at,
             forgotten_at=erasure.forgotten_at,
-            pending_bundles=self._traces.bundles(user_id),
+            pending_bundles=self._remaining.bundles(user_id),
             pending_viewers=pending.viewers,
-            kafka=self._traces.kafka(erasure.erased_at),
+            kafka=self._remaining.kafka(erasure.erased_at),
             not_ours=NOT_OURS,
         )
 

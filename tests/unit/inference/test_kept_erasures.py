@@ -25,7 +25,8 @@ def replica(folder: Path) -> tuple[Erasure, LiveHistory]:
     live = LiveHistory()
     other: Any = _Nothing()
     erasure = Erasure(
-        other, NOWHERE, live=live, recommendations=cast(Recommendations, other), traces=other, state=LocalState(folder)
+        other, NOWHERE, live=live, recommendations=cast(Recommendations, other), remaining=other,
+        state=LocalState(folder),
     )  # fmt: skip
     return erasure, live
 

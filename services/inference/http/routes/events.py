@@ -67,7 +67,7 @@ async def publish(request: Request, services: ServicesDep) -> EventsAccepted:
     events, prefix = await read_events(request, services.bodies)
     await _check(services, events, prefix)
     try:
-        with services.publishing.taken(), tracing.span("publish", trace_of(request), kind=SpanKind.PRODUCER) as place:
+        with services.publishing.slot(), tracing.span("publish", trace_of(request), kind=SpanKind.PRODUCER) as place:
             results = await services.events.publish(events, kafka_headers(request, place))
     except QueueFullError as error:
         raise ProblemError(

@@ -42,7 +42,7 @@ async def ready(services: ServicesDep, response: Response) -> Readiness:
             "model_refused": services.store.refused,
             "topic": services.follower.trouble,
             "history_gap": services.follower.gap,
-            "postgres": services.notices.trouble,
+            "postgres": services.notifications.trouble,
         },
     )
 

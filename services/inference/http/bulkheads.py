@@ -1,7 +1,7 @@
 """Bulkheads: limits for requests that may wait long, so that they only hold up each other and never a list.
 
 Routes that only compute share the framework's threads. Routes that wait for a store do not: when the store is frozen,
-the few threads of its lane wait, a limited number of requests queue for them, and all others get a 503 at once.
+the few threads of its bulkhead wait, a limited number of requests queue for them, and all others get a 503 at once.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class Room:
+class ConcurrencyLimit:
     """A limit on the requests that wait for the same thing at once. For one event loop."""
 
     def __init__(self, what: str, *, at_once: int) -> None:
@@ -26,8 +26,8 @@ class Room:
         self._left = at_once
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Take one place while the block lasts.
+    def slot(self) -> Iterator[None]:
+        """Hold one slot for the duration of the block.
 
         Raises:
             ProblemError: 503, all are taken.
@@ -45,11 +45,11 @@ class Room:
             self._left += 1
 
 
-class Lane:
+class Bulkhead:
     """Runs blocking calls of one kind: ``at_once`` in threads, up to ``waiting`` more waiting."""
 
     def __init__(self, what: str, *, at_once: int, waiting: int) -> None:
-        self._room = Room(what, at_once=at_once + waiting)
+        self._limit = ConcurrencyLimit(what, at_once=at_once + waiting)
         self._threads = CapacityLimiter(at_once)
 
     async def run(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
@@ -58,5 +58,5 @@ class Lane:
         Raises:
             ProblemError: 503, too many are waiting.
         """
-        with self._room.taken():
+        with self._limit.slot():
             return await to_thread.run_sync(call, *args, limiter=self._threads)

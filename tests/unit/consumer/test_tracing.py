@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from confluent_kafka import Message
 
-from services.consumer.follow import FOLLOWED, followed, ids_of
 from services.consumer.record import Record, record_of
+from services.consumer.tracing import FOLLOWED, followed, ids_of
 from services.contracts.logs import JsonFormatter
 from services.contracts.trace import begin_trace
 
@@ -34,7 +34,7 @@ def lines() -> Iterator[io.StringIO]:
     text = io.StringIO()
     handler = logging.StreamHandler(text)
     handler.setFormatter(JsonFormatter("consumer"))
-    logger = logging.getLogger("services.consumer.follow")
+    logger = logging.getLogger("services.consumer.tracing")
     before = logger.level
     logger.setLevel(logging.INFO)  # an assignment would leave what the loggers below have cached
     logger.addHandler(handler)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from services.inference.http.lanes import Lane, Room
+from services.inference.http.bulkheads import Bulkhead, ConcurrencyLimit
 from services.inference.http.problems import ProblemError
 
 
@@ -20,8 +20,8 @@ def test_few_run_some_wait_and_the_others_are_told_to_come_back() -> None:
         return n
 
     async def all_at_once() -> list[int | BaseException]:
-        lane = Lane("the store", at_once=2, waiting=3)
-        asked = [asyncio.create_task(lane.run(wait_for_the_store, n)) for n in range(10)]
+        bulkhead = Bulkhead("the store", at_once=2, waiting=3)
+        asked = [asyncio.create_task(bulkhead.run(wait_for_the_store, n)) for n in range(10)]
         started = time.monotonic()
         await asyncio.wait(asked, timeout=5, return_when=asyncio.FIRST_COMPLETED)
         assert time.monotonic() - started < 1
@@ -38,11 +38,11 @@ def test_few_run_some_wait_and_the_others_are_told_to_come_back() -> None:
 
 
 def test_a_full_room_refuses_and_a_place_is_free_again_also_after_an_error() -> None:
-    room = Room("Kafka", at_once=1)
+    room = ConcurrencyLimit("Kafka", at_once=1)
 
     def work() -> None:
-        with room.taken():
-            with pytest.raises(ProblemError), room.taken():
+        with room.slot():
+            with pytest.raises(ProblemError), room.slot():
                 pass
             raise ZeroDivisionError
 

@@ -23,7 +23,7 @@ _KAFKA_SECONDS = 3.0
 log = logging.getLogger(__name__)
 
 
-class Traces:
+class RemainingData:
     """Looks for remaining data of erased viewers. Blocks; raises nothing."""
 
     def __init__(self, model_dir: Path, brokers: str, topics: tuple[str, ...]) -> None:

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 _RETRY_SECONDS = 1.0
 
 
-class Notices:
+class Notifications:
     """One thread that listens; it also checks after every (re)connect and every ``recheck_seconds``."""
 
     def __init__(
@@ -39,7 +39,7 @@ class Notices:
         self._recheck_seconds = recheck_seconds
         self._first_model_seconds = first_model_seconds
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="notices", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="notifications", daemon=True)
         self.trouble: str | None = "not connected yet"
         """Why listening to PostgreSQL fails now; None if it works."""
 
