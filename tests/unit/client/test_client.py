@@ -14,9 +14,9 @@ from services.contracts.ids import ItemId, UserId
 from services.contracts.rest import FieldError, Problem, Strategy
 from tests.unit.ui.conftest import FakeService
 from tests.unit.ui.fake_api import unavailable
-from ui.components.feedback import EVENT_ATTEMPTS
 
 VIEWER = UserId(42)
+ATTEMPTS = 3
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def a_like(item: int = 1) -> EventIn:
     )  # fmt: skip
 
 
-def test_answers_come_back_as_the_contracts_models(client: RecommenderClient) -> None:
+def test_answers_are_parsed_into_the_contracts_models(client: RecommenderClient) -> None:
     made = client.users.recommendations(VIEWER, 5)
     assert (len(made.items), made.strategy) == (5, Strategy.POPULAR)
     assert [film.title for film in client.items.search("toy", 5)] == ["Toy Story"]
@@ -50,19 +50,19 @@ def test_an_event_is_in_the_history_once_it_is_sent(client: RecommenderClient) -
     assert [(e.item.id, e.opinion) for e in client.users.history(VIEWER, 10).entries] == [(1, 1)]
 
 
-def test_an_event_is_sent_again_while_the_service_is_away_and_keeps_its_id(
+def test_an_event_is_retried_with_the_same_id_while_the_service_is_unavailable(
     client: RecommenderClient, service: FakeService
 ) -> None:
     event = a_like()
-    service.state.failing = [unavailable()] * (EVENT_ATTEMPTS - 1)
-    client.events.send(event, attempts=EVENT_ATTEMPTS)
+    service.state.failing = [unavailable()] * (ATTEMPTS - 1)
+    client.events.send(event, attempts=ATTEMPTS)
     assert service.state.events == [event]
 
 
 def test_an_event_is_given_up_after_a_few_attempts(client: RecommenderClient, service: FakeService) -> None:
-    service.state.failing = [unavailable("Kafka does not answer.")] * EVENT_ATTEMPTS
+    service.state.failing = [unavailable("Kafka does not answer.")] * ATTEMPTS
     with pytest.raises(ServiceDownError, match=r"Kafka does not answer\."):
-        client.events.send(a_like(), attempts=EVENT_ATTEMPTS)
+        client.events.send(a_like(), attempts=ATTEMPTS)
     assert service.state.failing == []
     assert service.state.events == []
 
@@ -82,7 +82,7 @@ def test_a_refused_event_is_not_sent_again_and_names_the_field(client: Recommend
 
 
 @pytest.mark.parametrize("missing", ["event_id", "event_time"])
-def test_an_event_without_its_id_or_its_time_is_a_mistake(client: RecommenderClient, missing: str) -> None:
+def test_an_event_that_may_be_retried_needs_its_id_and_its_time(client: RecommenderClient, missing: str) -> None:
     with pytest.raises(ValueError, match="needs its id and its time"):
         client.events.send(a_like().model_copy(update={missing: None}), attempts=2)
 
@@ -92,7 +92,7 @@ def test_a_film_that_does_not_exist_is_refused(client: RecommenderClient) -> Non
         client.items.item(ItemId(999))
 
 
-def test_no_service_is_a_service_that_is_down() -> None:
+def test_a_closed_port_is_a_service_that_is_down() -> None:
     with pytest.raises(ServiceDownError, match="cannot be reached"):
         RecommenderClient("http://127.0.0.1:9", agent="movierecs-ui", timeout_seconds=2).items.popular(1)
 
@@ -106,7 +106,7 @@ def test_no_service_is_a_service_that_is_down() -> None:
         (404, b"not found", RefusedError),
     ],
 )
-def test_a_foreign_server_is_told_apart(status: int, body: bytes, expected: type[Exception]) -> None:
+def test_each_kind_of_failure_has_its_own_error(status: int, body: bytes, expected: type[Exception]) -> None:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(status)
@@ -119,16 +119,12 @@ def test_a_foreign_server_is_told_apart(status: int, body: bytes, expected: type
     server = HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.handle_request, daemon=True).start()
     with pytest.raises(expected):
-        RecommenderClient(
-            f"http://127.0.0.1:{server.server_address[1]}", agent="movierecs-ui", timeout_seconds=5
-        ).items.popular(1)
+        client_at(server).items.popular(1)
     server.server_close()
 
 
-def test_a_silent_server_is_a_service_that_is_down() -> None:
+def test_a_server_that_does_not_answer_is_a_service_that_is_down() -> None:
     server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # listens, and never answers
     with pytest.raises(ServiceDownError, match="too long"):
-        RecommenderClient(
-            f"http://127.0.0.1:{server.server_address[1]}", agent="movierecs-ui", timeout_seconds=0.3
-        ).items.popular(1)
+        client_at(server, timeout_seconds=0.3).items.popular(1)
     server.server_close()
