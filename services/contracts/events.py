@@ -65,28 +65,28 @@ def from_json(kind: type[_Model], value: bytes, taken_at: datetime | None) -> _M
         pydantic.ValidationError: it is not valid; names each wrong field.
     """
     if kind is Event:
-        return cast(_Model, _quickly(value, taken_at) or _with_reasons(value, taken_at))
+        return cast(_Model, _validate_fast(value, taken_at) or _validate_fully(value, taken_at))
     return kind.model_validate_json(value, strict=True, context={_TAKEN_AT: taken_at})
 
 
-def _quickly(value: bytes, taken_at: datetime | None) -> "Event | None":
-    """Return the event, or None: it is not valid, or only looking closer can tell.
+def _validate_fast(value: bytes, taken_at: datetime | None) -> "Event | None":
+    """Return the event, or None if it is invalid or needs `_validate_fully` to tell.
 
-    Half the time of the other way: pydantic calls no Python, and the rules for which it would are the conditions here.
+    Takes half the time: pydantic calls no Python validators, whose rules are the conditions below.
     """
     try:
         parsed = _ParsedEvent.__pydantic_validator__.validate_json(value, strict=True)
         event_time = datetime.fromisoformat(parsed.event_time)
-    except ValueError:  # a ValidationError, or no date of the calendar
+    except ValueError:  # a ValidationError, or not a calendar date
         return None
-    told = parsed.model_fields_set
-    texts = 3 + ("source" in told) + (parsed.request_id is not None)
+    given = parsed.model_fields_set
+    texts = 3 + ("source" in given) + (parsed.request_id is not None)
     if (
         (parsed.action is Action.RATE) is not (parsed.value is None)
         and (parsed.user_id == PROBE_USER) is (parsed.source == PROBE_SOURCE)
         and (taken_at is None or event_time - taken_at <= _MAX_AHEAD)
-        # No name and no text that is allowed has a quotation mark in it: so many of them leave none for a second name.
-        and value.count(b'"') == 2 * (len(told) + texts)
+        # Valid names and texts contain no quotation mark, so this count leaves none for a duplicate field.
+        and value.count(b'"') == 2 * (len(given) + texts)
     ):
         parsed.__dict__["event_time"] = event_time
         object.__setattr__(parsed, "__class__", Event)  # the same fields, and now the same rules
@@ -94,10 +94,10 @@ def _quickly(value: bytes, taken_at: datetime | None) -> "Event | None":
     return None
 
 
-def _with_reasons(value: bytes, taken_at: datetime | None) -> "Event":
+def _validate_fully(value: bytes, taken_at: datetime | None) -> "Event":
     """Return the event, or raise the ValidationError that names every wrong field.
 
-    Pydantic's parser takes a field that is given twice, and a time in seconds since 1970 as text; we do not.
+    Pydantic's parser accepts duplicate fields, and seconds since 1970 as text; this function refuses both.
     """
     event = Event.model_validate_json(value, strict=True, context={_TAKEN_AT: taken_at})
     fields: list[tuple[str, Any]] = json.loads(value, object_pairs_hook=list)
@@ -146,7 +146,7 @@ RatingValue = Annotated[
     float, Strict(), Field(ge=0.5, le=5.0, description="Stars, required with the action `rate` and refused otherwise.")
 ]
 RequestId = Annotated[
-    UUID, Field(description="The `request_id` of the list that showed the film: it makes the click-through rate.")
+    UUID, Field(description="The `request_id` of the list that showed the film: used for the click-through rate.")
 ]
 Source = Annotated[
     str, Field(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9_.-]*$", description="The sending application.")
@@ -170,7 +170,7 @@ class _EventFields(_Fields):
     @field_validator("value")
     @classmethod
     def _value_goes_with_rate(cls, value: float | None, info: ValidationInfo) -> float | None:
-        action = info.data.get("action")  # missing when it is wrong itself
+        action = info.data.get("action")  # missing if it is invalid itself
         if action is Action.RATE and value is None:
             raise ValueError("value is required with the action 'rate'")
         if action not in (Action.RATE, None) and value is not None:
@@ -179,8 +179,8 @@ class _EventFields(_Fields):
 
     @field_validator("source")
     @classmethod
-    def _probe_is_nobody_else(cls, source: str, info: ValidationInfo) -> str:
-        user_id = info.data.get("user_id")  # missing when it is wrong itself
+    def _probe_is_reserved(cls, source: str, info: ValidationInfo) -> str:
+        user_id = info.data.get("user_id")  # missing if it is invalid itself
         if user_id is not None and (user_id == PROBE_USER) != (source == PROBE_SOURCE):
             raise ValueError(f"viewer {PROBE_USER} and the source '{PROBE_SOURCE}' are reserved for the probe")
         return source
@@ -214,8 +214,8 @@ class EventIn(_EventFields):
 
     @field_validator("event_time", mode="before")
     @classmethod
-    def _time_is_no_number(cls, time: Any) -> Any:
-        """Refuse seconds since 1970 as text, which pydantic takes; `from_json` does it for `Event`, at less cost."""
+    def _time_is_not_a_number(cls, time: Any) -> Any:
+        """Refuse seconds since 1970 as text, which pydantic accepts; for `Event`, `from_json` does so at less cost."""
         if not isinstance(time, str):
             return time
         try:
@@ -233,9 +233,9 @@ class Event(_EventFields):
 
 
 class _ParsedEvent(_Fields):
-    """An `Event` whose rules between fields `_quickly` checks.
+    """An `Event` without the rules between fields, which `_validate_fast` checks.
 
-    The time is text here: Python subtracts times that it has parsed itself several times as fast as pydantic's.
+    The time is text here: subtracting times that Python parsed is several times as fast as subtracting pydantic's.
     """
 
     event_id: UUID

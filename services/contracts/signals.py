@@ -39,7 +39,7 @@ _SIGNAL_OF = {
     Action.UNWATCH: (Signal.WATCHED, 0.0),
 }
 ID_BITS = 26
-"""How many bits of an event's id, the lowest, order events of one time."""
+"""How many of the lowest bits of an event's id order events with the same time."""
 BITS_BELOW_ID = 38
 _FLOAT, _BITS = struct.Struct("<f"), struct.Struct("<I")
 

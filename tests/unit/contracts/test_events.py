@@ -44,7 +44,7 @@ def test_an_event_survives_the_topic_with_its_microseconds() -> None:
         ({"source": "Bad Source"}, "source"),
     ],
 )
-def test_what_is_wrong_is_named(change: dict[str, object], named: str) -> None:
+def test_the_error_names_the_invalid_field(change: dict[str, object], named: str) -> None:
     with pytest.raises(ValidationError, match=named):
         Event.model_validate(COMPLETE | change)
 
@@ -56,7 +56,7 @@ def test_a_client_may_leave_id_and_time_out_but_a_record_may_not() -> None:
         Event.model_validate(short)
 
 
-def test_every_action_but_rate_goes_without_a_value() -> None:
+def test_only_rate_has_a_value() -> None:
     for action in Action:
         value = 4.0 if action is Action.RATE else None
         event = Event(
@@ -70,7 +70,7 @@ def test_every_action_but_rate_goes_without_a_value() -> None:
         assert event.value == value
 
 
-def test_the_kept_json_schema_is_the_models() -> None:
+def test_the_committed_json_schema_matches_the_model() -> None:
     assert SCHEMA_FILE.read_text() == render(), "run: python -m services.contracts.schema"
     assert json.loads(render())["additionalProperties"] is False
 
@@ -99,7 +99,7 @@ NOW = datetime(2026, 11, 21, 3, tzinfo=timezone.utc)
         ({"source": PROBE_SOURCE}, "source"),
     ],
 )
-def test_json_is_taken_strictly_at_every_door(change: dict[str, object], named: str) -> None:
+def test_json_is_validated_strictly(change: dict[str, object], named: str) -> None:
     with pytest.raises(ValidationError) as refused:
         from_json(Event, json.dumps(COMPLETE | change).encode(), NOW)
     assert [error["loc"] for error in refused.value.errors()] == [(named,)]
@@ -116,13 +116,13 @@ def test_json_is_taken_strictly_at_every_door(change: dict[str, object], named: 
         {"action": "unwatch"},
     ],
 )
-def test_json_at_the_bounds_is_taken(change: dict[str, object]) -> None:
+def test_values_at_the_bounds_are_accepted(change: dict[str, object]) -> None:
     event = from_json(Event, json.dumps(COMPLETE | change).encode(), NOW)
     assert from_json(Event, event.model_dump_json().encode(), NOW) == event
 
 
 @pytest.mark.parametrize("again", ['"user_id": 42', '"user_id" : 43', '"user_id"\n:\t43', r'"user\u005fid": 43'])
-def test_json_that_gives_a_field_twice_is_refused(again: str) -> None:
+def test_duplicate_fields_are_refused(again: str) -> None:
     value = json.dumps(COMPLETE)
     assert from_json(Event, value.encode(), NOW).user_id == COMPLETE["user_id"]
     with pytest.raises(ValidationError, match="is given twice"):
@@ -165,7 +165,7 @@ _DAY, _TIME = "(20|19)[0-9]{2}-[01][0-9]-[0-3][0-9]", r"[0-2][0-9]:[0-6][0-9]:[0
 @example("2026-11-21T23:59:60Z")
 @example("2026-11-21T03:00:00Z\n")
 @example("2026-11-2\N{ARABIC-INDIC DIGIT ONE}T03:00:00Z")
-def test_the_short_way_takes_the_times_that_pydantic_takes_and_as_the_same(time: str) -> None:
+def test_fast_validation_accepts_the_same_times_as_pydantic_with_the_same_values(time: str) -> None:
     value = json.dumps(COMPLETE | {"event_time": time}).encode()
     try:
         expected = Event.model_validate_json(value, strict=True)

@@ -1,4 +1,4 @@
-"""Declared metrics keep Prometheus' conventions, hold nobody's id, and each is made by some process."""
+"""Declared metrics follow Prometheus' conventions, carry no ids, and each is exported by some process."""
 
 import ast
 import re
@@ -18,7 +18,7 @@ MAKE = {"counter": telemetry.counter, "gauge": telemetry.gauge, "histogram": tel
 
 NOT_BASE_UNITS = {"ms", "millis", "milliseconds", "us", "micros", "minutes", "hours", "days", "percent", "kb", "mb"}
 UNITS = {"seconds", "rows", "messages", "offsets", "bits", "ratio"}
-"""What gauges and histograms of a quantity are in."""
+"""Units of gauges and histograms that measure a quantity."""
 COUNTS = {
     "erasures_pending",
     "http_server_active_requests",
@@ -35,16 +35,16 @@ def metric(request: pytest.FixtureRequest) -> Metric:
     return DECLARED[request.param]
 
 
-def test_prometheus_client_takes_it(metric: Metric) -> None:
+def test_prometheus_client_accepts_it(metric: Metric) -> None:
     registry = CollectorRegistry()
     MAKE[metric.kind](metric, registry)
     assert f"# TYPE {metric.name} {metric.kind}\n" in generate_latest(registry).decode()
 
 
-def test_its_name_is_as_the_conventions_have_it(metric: Metric) -> None:
+def test_its_name_follows_the_conventions(metric: Metric) -> None:
     assert re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)+", metric.name)
     assert metric.name.endswith("_total") == (metric.kind == "counter")
-    assert not metric.name.endswith(("_count", "_sum", "_bucket", "_created")), "made by Prometheus itself"
+    assert not metric.name.endswith(("_count", "_sum", "_bucket", "_created")), "Prometheus adds these suffixes itself"
 
 
 def test_its_unit_is_a_base_unit_and_ends_the_name(metric: Metric) -> None:
@@ -60,7 +60,7 @@ def test_its_help_is_a_sentence(metric: Metric) -> None:
     assert re.fullmatch(r"[A-Z1].{10,}\.", metric.help)
 
 
-def test_its_labels_hold_nobodys_id_and_none_of_prometheus_own(metric: Metric) -> None:
+def test_its_labels_are_neither_ids_nor_reserved(metric: Metric) -> None:
     assert len(set(metric.labels)) == len(metric.labels)
     for label in metric.labels:
         assert re.fullmatch(r"[a-z][a-z0-9_]*", label)
@@ -68,12 +68,12 @@ def test_its_labels_hold_nobodys_id_and_none_of_prometheus_own(metric: Metric) -
         assert label not in {"job", "instance", "le", "quantile", "env", "level", "service"}
 
 
-def test_buckets_are_for_histograms_and_ascend(metric: Metric) -> None:
+def test_only_histograms_have_buckets_which_ascend(metric: Metric) -> None:
     assert bool(metric.buckets) == (metric.kind == "histogram")
     assert all(low < high for low, high in pairwise(metric.buckets))
 
 
-def test_no_two_share_a_name_nor_one_that_prometheus_makes_of_another() -> None:
+def test_names_are_unique_even_with_the_suffixes_that_prometheus_adds() -> None:
     families = [m.name.removesuffix("_total") for m in DECLARED.values()]
     assert len(set(families)) == len(families)
     made = {f"{m.name}_{end}" for m in DECLARED.values() if m.kind == "histogram" for end in ("count", "sum", "bucket")}
@@ -88,7 +88,7 @@ def trees() -> list[ast.AST]:
 
 @pytest.fixture(scope="module")
 def named() -> set[str]:
-    """What that code names outside its imports."""
+    """The names that this code uses outside its imports."""
     nodes = [node for tree in trees() for node in ast.walk(tree)]
     return {node.attr for node in nodes if isinstance(node, ast.Attribute)} | {
         node.id for node in nodes if isinstance(node, ast.Name)
@@ -96,11 +96,11 @@ def named() -> set[str]:
 
 
 @pytest.mark.parametrize("name", sorted(DECLARED))
-def test_some_process_makes_it(name: str, named: set[str]) -> None:
+def test_some_process_exports_it(name: str, named: set[str]) -> None:
     assert name in named
 
 
-def test_no_process_makes_one_that_is_not_declared() -> None:
+def test_no_process_makes_an_undeclared_metric() -> None:
     calls = [node for tree in trees() for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args]
     undeclared = [
         ast.unparse(call)

@@ -1,4 +1,4 @@
-"""Who may ask: every name that is ours, no page that is not."""
+"""The origin guard accepts requests for our own names, and refuses those that foreign pages caused."""
 
 from http import HTTPStatus
 
@@ -13,7 +13,7 @@ HERE = "10.1.2.3"
 def ask(*headers: tuple[str, str], may_be_linked: bool = False) -> Refusal | None:
     encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers]
     first = GUARD.refusal(encoded, HERE, may_be_linked=may_be_linked)
-    assert GUARD.refusal(encoded, HERE, may_be_linked=may_be_linked) == first, "what it remembers changes nothing"
+    assert GUARD.refusal(encoded, HERE, may_be_linked=may_be_linked) == first, "its cache changes no decision"
     return first
 
 
@@ -30,11 +30,11 @@ def ask(*headers: tuple[str, str], may_be_linked: bool = False) -> Refusal | Non
         HERE,
     ],
 )
-def test_a_request_to_one_of_our_names_is_let_in(host: str) -> None:
+def test_a_request_to_one_of_our_names_is_accepted(host: str) -> None:
     assert ask(("host", host)) is None
 
 
-def test_an_address_is_ours_in_whichever_way_the_socket_writes_it() -> None:
+def test_our_address_is_recognised_as_an_ipv4_mapped_one_too() -> None:
     request = [(b"host", HERE.encode())]
     assert OriginGuard([]).refusal(request, f"::ffff:{HERE}") is None
     assert OriginGuard([]).refusal(request, "::ffff:10.9.9.9") is not None
@@ -87,7 +87,7 @@ def test_our_own_page_may_send_requests(origin: str) -> None:
         "http://inference:8000",
     ],
 )  # fmt: skip
-def test_no_other_page_may(origin: str) -> None:
+def test_other_pages_may_not_send_requests(origin: str) -> None:
     refusal = ask(("host", "localhost:8000"), ("origin", origin))
     assert refusal is not None
     assert (refusal.status, refusal.header) == (HTTPStatus.FORBIDDEN, "Origin")
@@ -95,14 +95,14 @@ def test_no_other_page_may(origin: str) -> None:
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "", "unheard-of"])
-def test_a_request_that_a_page_elsewhere_caused_is_refused_without_an_origin_too(site: str) -> None:
+def test_a_cross_site_request_is_refused_even_without_an_origin(site: str) -> None:
     refusal = ask(("host", "localhost"), ("sec-fetch-site", site), ("sec-fetch-mode", "no-cors"))
     assert refusal is not None
     assert (refusal.status, refusal.header) == (HTTPStatus.FORBIDDEN, "Sec-Fetch-Site")
     assert ask(("host", "localhost"), ("sec-fetch-site", "none"), ("sec-fetch-site", site)) is not None
 
 
-def test_only_a_link_into_a_tab_may_come_from_elsewhere_and_only_where_that_is_harmless() -> None:
+def test_only_links_may_come_from_other_sites_and_only_where_they_are_allowed() -> None:
     link = [("host", "localhost"), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")]
     assert ask(*link, ("sec-fetch-dest", "document"), may_be_linked=True) is None
     assert ask(*link, ("sec-fetch-dest", "document")) is not None
