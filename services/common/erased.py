@@ -74,7 +74,7 @@ def erasure_of(connection: Connection[Any], user_id: UserId) -> Erasure | None:
 
 
 def erased_viewers(connection: Connection[Any], *, pending_in: Where | None = None) -> frozenset[UserId]:
-    """Return every viewer who was erased, or only those of whom ``pending_in`` may still hold something."""
+    """Return every viewer who was erased, or only those whose data ``pending_in`` may still hold."""
     condition = sql.SQL("") if pending_in is None else sql.SQL("WHERE {} IS NULL").format(pending_in.value)
     with connection.transaction():
         rows = connection.execute(sql.SQL("SELECT user_id FROM {} ").format(_TABLE) + condition).fetchall()

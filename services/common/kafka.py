@@ -39,7 +39,7 @@ class TopicSpec:
 
 @dataclass(frozen=True)
 class TopicIdentity:
-    """One incarnation of a topic: a topic that was deleted and made again has another id."""
+    """One incarnation of a topic: a topic that was deleted and created again has another id."""
 
     name: str
     topic_id: str
@@ -126,11 +126,11 @@ def describe_topic(client: AdminClient, name: str, *, timeout_seconds: float = 1
 
 
 IN_MEMORY_CLUSTER = "mockCluster"
-"""How the id of a cluster begins that librdkafka's in-memory broker makes up; it cannot describe a topic."""
+"""The prefix of the cluster id of librdkafka's in-memory broker, which cannot describe a topic."""
 
 
 def _in_memory_identity(cluster: ClusterMetadata, name: str) -> TopicIdentity:
-    """The in-memory broker loses its topics with itself, so a topic's incarnation is the broker's: its id and port."""
+    """The in-memory broker's topics end with it, so its cluster id and address identify a topic's incarnation."""
     brokers = ",".join(f"{broker.host}:{broker.port}" for broker in cluster.brokers.values())
     return TopicIdentity(name, f"{cluster.cluster_id}@{brokers}/{name}", tuple(sorted(cluster.topics[name].partitions)))
 
@@ -152,7 +152,7 @@ def end_offsets(
 def begin_offsets(
     client: AdminClient, topic: TopicIdentity, *, timeout_seconds: float = 15, partial: bool = False
 ) -> dict[int, int]:
-    """Return per partition the offset of the oldest record that the broker still has; ``partial`` as above.
+    """Return per partition the offset of the oldest record that the broker still has; ``partial`` as in `end_offsets`.
 
     Raises:
         KafkaException: the broker does not answer; with ``partial`` for none of the partitions.

@@ -57,7 +57,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Handle the connection in a thread, if one is free or can be freed."""
         if not self._room.acquire(blocking=False):
-            self._hang_up_on_the_oldest()
+            self._close_the_oldest()
             if not self._room.acquire(timeout=_ROOM_SECONDS):
                 self.shutdown_request(request)
                 return
@@ -72,7 +72,7 @@ class _Server(ThreadingMixIn, WSGIServer):
             self.reading.pop(request, None)
             self._room.release()
 
-    def _hang_up_on_the_oldest(self) -> None:
+    def _close_the_oldest(self) -> None:
         for connection in list(self.reading):
             try:
                 connection.shutdown(socket.SHUT_RDWR)
@@ -154,7 +154,7 @@ def serve(
         allowed_hosts: names accepted in the header `Host`, besides loopback's and the server's address.
 
     Raises:
-        OSError: the port is taken, or the host is not ours.
+        OSError: the port is taken, or the host is not an address of this machine.
     """
     prometheus = make_wsgi_app(registry)
     guard = OriginGuard(allowed_hosts)

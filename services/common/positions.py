@@ -40,7 +40,7 @@ def positions(
     The commits are read first, so that a lag is never too small.
 
     Raises:
-        KafkaException: no broker, or not the group's coordinator, answers in time.
+        KafkaException: no broker answers in time, or the group's coordinator does not.
     """
     committed = committed_offsets(client, group, topic, timeout_seconds=timeout_seconds)
     begin = begin_offsets(client, topic, timeout_seconds=timeout_seconds, partial=True)

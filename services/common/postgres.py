@@ -58,10 +58,10 @@ class Pool(ConnectionPool[Any]):
 
     @contextmanager
     def connection(self, timeout: float | None = None, *, seconds: float = 3.0) -> Iterator[Any]:
-        """Return a connection for at most ``seconds``, having waited for it for at most ``timeout``.
+        """Lend a connection for at most ``seconds``, after waiting at most ``timeout`` seconds for it.
 
         Raises:
-            psycopg.OperationalError: there is none (`psycopg_pool.PoolTimeout`), or the time was over.
+            psycopg.OperationalError: none was available (`psycopg_pool.PoolTimeout`), or ``seconds`` ran out.
         """
         tries = self._away
         if tries and not self._trying.acquire(blocking=False):

@@ -51,10 +51,10 @@ def statements(passwords: Mapping[str, str], owner: str, database: str) -> list[
 
 
 def literal(text: str) -> str:
-    """`text` as a string of SQL, whatever `standard_conforming_strings` says."""
+    """Return `text` as an SQL string literal, whatever `standard_conforming_strings` says."""
     return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def identifier(name: str) -> str:
-    """`name` as a name of SQL."""
+    """Return `name` as a quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'

@@ -275,12 +275,12 @@ def _promote(
     archive = sql.SQL("UPDATE {} SET stage = %s, reason = %s WHERE stage = %s AND version <> %s").format(_TABLE)
     connection.execute(archive, (Stage.ARCHIVED, archived_because, Stage.CHAMPION, version))
     # clock_timestamp: of two promotions the later one has the later time, whenever its transaction began.
-    crown = sql.SQL(
+    make_champion = sql.SQL(
         "UPDATE {} SET stage = %s, reason = %s,"
         " promoted_at = CASE WHEN stage = %s THEN promoted_at ELSE clock_timestamp() END"
         " WHERE version = %s AND pruned_at IS NULL"
     ).format(_TABLE)
-    if connection.execute(crown, (Stage.CHAMPION, reason, Stage.CHAMPION, version)).rowcount == 0:
+    if connection.execute(make_champion, (Stage.CHAMPION, reason, Stage.CHAMPION, version)).rowcount == 0:
         raise RegistryError(f"{version}: no such version, or its bundle was deleted")
     connection.execute("SELECT pg_notify(%s, %s)", (MODEL_PROMOTED_CHANNEL, version))
     return _select(connection, "WHERE version = %s", version)[0]

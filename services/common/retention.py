@@ -6,14 +6,15 @@ from datetime import timedelta
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
 
 CHECKED_EVERY = timedelta(minutes=5)
-"""How often a broker looks for segments to delete (`log.retention.check.interval.ms`), unless told otherwise."""
+"""How often a broker looks for segments to delete (`log.retention.check.interval.ms`), by default."""
 
 
 def longest_kept(client: AdminClient, topics: Sequence[str], *, timeout_seconds: float) -> dict[str, timedelta | None]:
     """Return for each topic how long after it was written a record may still be there; None: for ever.
 
     A segment is deleted as a whole, once its latest record is as old as `retention.ms`; and it takes records until it
-    is as old as `segment.ms`. Where producers state the records' times, these may be ahead by what the topic admits.
+    is as old as `segment.ms`. With producers' timestamps (CreateTime) a record's time may be ahead by as much as the
+    topic allows.
 
     Raises:
         KafkaException: the broker does not answer in time, or there is no such topic.
@@ -28,7 +29,7 @@ def longest_kept(client: AdminClient, topics: Sequence[str], *, timeout_seconds:
 
 
 def longest(config: dict[str, str]) -> timedelta | None:
-    """Return the same from a topic's configuration, as the broker tells it.
+    """Return how long a record may be kept, from a topic's configuration as the broker reports it.
 
     >>> longest({"cleanup.policy": "delete", "retention.ms": "3600000", "segment.ms": "600000"})
     datetime.timedelta(seconds=4500)

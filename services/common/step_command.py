@@ -44,7 +44,7 @@ class StepCommands:
     """The commands of one program. Log lines go to stdout as JSON; a command's result is the last of them."""
 
     def __init__(self, program: str, description: str | None, status_of: Callable[[BaseException], ExitStatus]) -> None:
-        """``status_of`` sorts errors by what whoever started the command should do; see `ExitStatus`."""
+        """``status_of`` maps an error to the exit status, which tells the caller what to do; see `ExitStatus`."""
         self._program = program
         self._status_of = status_of
         self.parser = argparse.ArgumentParser(
@@ -66,7 +66,7 @@ class StepCommands:
         return parser
 
     def recorded(self, name: str, command: Command) -> Command:
-        """Wrap a command: its log lines carry the run's id, it is a span, and how it ended is written down."""
+        """Wrap a command: its log lines carry the run's id, it is a span, and how it ended is recorded."""
 
         def step(options: argparse.Namespace) -> Answer:
             started_at = datetime.now(timezone.utc)
@@ -103,14 +103,14 @@ class StepCommands:
         return ExitStatus.OK
 
     def _note_ended(self, options: argparse.Namespace) -> Answer:
-        """Write down how a step ended that was killed."""
+        """Record how a step that was killed ended."""
         configure_logging(self._program, LogSettings.from_environment().log_level)
         note_step(options.run_id, options.step, options.status, options.started_at)
         return {"ended": options.step, "status": options.status}
 
 
 def positive(text: str) -> int:
-    """Return an argument that must be a whole number from 1."""
+    """Parse an argument that must be a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError("a whole number from 1")
+        raise argparse.ArgumentTypeError("must be a whole number of at least 1")
     return int(text)

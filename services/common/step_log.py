@@ -1,7 +1,7 @@
-"""The diary of steps in PostgreSQL, by which monitoring knows how the night went. Writing it never changes a step.
+"""The log of steps in PostgreSQL, which monitoring reads. Failing to write it never changes a step's outcome.
 
 A step that is killed writes nothing; the DAG, which sees the signal, does it with `note-ended`. Where a step is run by
-something else (a Job of Kubernetes, a shell), only the row that is missing tells of it: NightlyRunOverdue.
+something else (a Job of Kubernetes, a shell), only the missing row shows it (alert NightlyRunOverdue).
 """
 
 import logging
@@ -22,7 +22,7 @@ _INSERT = sql.SQL(
 
 
 def note_step(run_id: str, step: str, exit_status: int, started_at: datetime) -> None:
-    """Write that a step of a run (or of none: '') ended now; a database that is away is only logged."""
+    """Record that a step of a run (or of none: '') ended now; an unavailable database is only logged."""
     try:
         dsn = PostgresSettings.from_environment().postgres_dsn
         with postgres.connect(dsn, autocommit=True) as connection:

@@ -11,7 +11,7 @@ from services.contracts.metrics import Metric
 
 def configure_logging(service: str, level: str) -> None:
     """Send all logging of this process to stdout as JSON lines. Called once, from `main`."""
-    # No line says which file, thread or process it is of; finding out costs a third of a line.
+    # Lines name no file, thread or process: looking these up takes a third of the time of a line.
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stdout)

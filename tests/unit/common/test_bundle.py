@@ -22,7 +22,7 @@ def bundle(tmp_path: Path) -> Bundle:
     return make_bundle(tmp_path)
 
 
-def test_what_is_written_is_what_is_opened(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_written_bundle_opens_unchanged(bundle: Bundle, tmp_path: Path) -> None:
     manifest = bundle.manifest.model_copy(update={"version": "v2"})
     copy = open_bundle(write_bundle(tmp_path, manifest, bundle.arrays, bundle.models))
     assert set(copy.arrays) == set(SHARED_ARRAYS)
@@ -36,13 +36,13 @@ def test_what_is_written_is_what_is_opened(bundle: Bundle, tmp_path: Path) -> No
     assert copy.manifest.model_copy(update={"version": "v1"}) == bundle.manifest
 
 
-def test_arrays_are_mapped_read_only(bundle: Bundle) -> None:
+def test_arrays_are_memory_mapped_read_only(bundle: Bundle) -> None:
     assert isinstance(bundle.models["als"]["item_factors"], np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         bundle.models["als"]["item_factors"][0, 0] = 1
 
 
-def test_a_version_that_is_there_is_left_alone(bundle: Bundle, tmp_path: Path) -> None:
+def test_writing_an_existing_version_changes_nothing(bundle: Bundle, tmp_path: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in bundle.path.iterdir()}
     assert write_bundle(tmp_path, bundle.manifest, bundle.arrays, bundle.models) == bundle.path
     assert {path.name: path.stat().st_mtime_ns for path in bundle.path.iterdir()} == before
@@ -140,9 +140,9 @@ def test_arrays_that_break_the_contract_are_not_written(bundle: Bundle, tmp_path
     arrays = dict(bundle.arrays)
     with pytest.raises(BundleError, match="item_ids must be int64 with 1 dimensions, got int32"):
         write_bundle(tmp_path, manifest, arrays | {"item_ids": arrays["item_ids"].astype(np.int32)}, bundle.models)
-    less = {name: array for name, array in arrays.items() if name != "popularity"}
+    incomplete = {name: array for name, array in arrays.items() if name != "popularity"}
     with pytest.raises(BundleError, match=r"arrays differ from the contract: \['popularity'\]"):
-        write_bundle(tmp_path, manifest, less, bundle.models)
+        write_bundle(tmp_path, manifest, incomplete, bundle.models)
     with pytest.raises(BundleError, match=r"arrays of \['als'\], the manifest has \['als', 'popular'\]"):
         write_bundle(tmp_path, manifest, arrays, {"als": bundle.models["als"]})
     with pytest.raises(BundleError, match="pattern"):
@@ -158,7 +158,7 @@ def test_arrays_that_break_the_contract_are_not_written(bundle: Bundle, tmp_path
         ("popularity", lambda a: a[:-1], r"popularity has shape \(39,\), it should be \(40,\)"),
     ],
 )
-def test_arrays_that_do_not_fit_each_other_are_refused(
+def test_inconsistent_arrays_are_refused(
     bundle: Bundle,
     tmp_path: Path,
     name: str,
@@ -198,7 +198,7 @@ def test_a_writer_that_is_killed_leaves_no_version_behind(tmp_path: Path) -> Non
 
 
 def test_a_bundle_of_format_1_is_opened_as_one_of_format_2(bundle: Bundle) -> None:
-    """As the release before left it: one iALS model, its arrays beside the shared ones, and genre_popularity."""
+    """As the previous release wrote it: one iALS model, its arrays beside the shared ones, and genre_popularity."""
     manifest = json.loads((bundle.path / MANIFEST_FILE).read_text())
     models, default = manifest.pop("models"), manifest.pop("default_model")
     np.save(bundle.path / "genre_popularity.npy", np.zeros((2, 40), np.float32))

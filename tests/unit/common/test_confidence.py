@@ -11,7 +11,7 @@ NAN = float("nan")
     ("opinion", "rating", "watched", "weight"),
     [
         (1, NAN, 0, 2.0),  # a like is the strongest positive
-        (1, 1.0, 0, 2.0),  # and stands before a rating
+        (1, 1.0, 0, 2.0),  # and takes precedence over a rating
         (-1, 5.0, 1, -2.0),
         (0, 5.0, 0, 1.0),  # withdrawn: the rating counts again
         (0, 4.0, 0, 1.0),

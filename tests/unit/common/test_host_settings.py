@@ -1,4 +1,4 @@
-"""ALLOWED_HOSTS holds names alone, and a process that listens everywhere is not called 0.0.0.0."""
+"""ALLOWED_HOSTS takes host names only; a wildcard listen address is not a name of the process."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def test_whatever_is_not_a_name_is_refused_at_the_start(value: str) -> None:
     ("host", "names"),
     [("0.0.0.0", {"api"}), ("::", {"api"}), ("movies.lan", {"api", "movies.lan"})],  # noqa: S104
 )
-def test_the_name_that_it_listens_on_is_its_own(host: str, names: set[str]) -> None:
+def test_the_listen_host_is_an_own_name_unless_it_is_a_wildcard(host: str, names: set[str]) -> None:
     settings = InferenceSettings(
         inference_host=host,
         allowed_hosts="api",

@@ -16,7 +16,7 @@ from services.common import metrics_server
 from services.common.metrics_server import Heartbeat, serve
 
 
-def test_it_shows_the_metrics_and_turns_unhealthy_when_the_loop_stands_still() -> None:
+def test_it_shows_the_metrics_and_turns_unhealthy_when_the_loop_stalls() -> None:
     registry, heartbeat = CollectorRegistry(), Heartbeat(at_most_seconds=30)
     Gauge("answer", "Of everything.", registry=registry).set(42)
     server = serve(registry, heartbeat, "127.0.0.1", 0)
@@ -41,7 +41,7 @@ def test_it_shows_the_metrics_and_turns_unhealthy_when_the_loop_stands_still() -
         server.server_close()
 
 
-def test_it_listens_on_the_given_address_alone() -> None:
+def test_it_listens_only_on_the_given_address() -> None:
     server = serve(CollectorRegistry(), Heartbeat(), "127.0.0.2", 0)
     try:
         with pytest.raises(urllib.error.URLError):
@@ -97,7 +97,7 @@ def get(path: str, *headers: str, method: str = "GET") -> bytes:
         (b"nonsense\r\n\r\n", b"400"),
     ],
 )
-def test_it_answers_whom_it_knows(port: int, request_: bytes, status: bytes) -> None:
+def test_only_valid_requests_for_its_own_names_are_answered(port: int, request_: bytes, status: bytes) -> None:
     assert status in ask(port, request_).splitlines()[0]
 
 
@@ -107,7 +107,7 @@ def test_head_is_get_without_the_body(port: int) -> None:
     assert body == b""
 
 
-def test_a_scrape_gets_through_however_many_sit_there_and_no_thread_is_left(port: int) -> None:
+def test_a_scrape_gets_through_many_idle_connections_and_no_thread_is_left(port: int) -> None:
     before = threading.active_count()
     with ExitStack() as stack:
         for n in range(50):
@@ -123,7 +123,7 @@ def test_a_scrape_gets_through_however_many_sit_there_and_no_thread_is_left(port
             time.sleep(0.05)
 
 
-def test_who_hangs_up_leaves_nothing_on_stderr(port: int, capfd: pytest.CaptureFixture[str]) -> None:
+def test_clients_that_hang_up_leave_nothing_on_stderr(port: int, capfd: pytest.CaptureFixture[str]) -> None:
     for request in (b"", b"GET", get("/metrics")):
         for _ in range(5):
             connection = socket.create_connection(("127.0.0.1", port), timeout=5)

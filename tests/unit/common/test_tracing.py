@@ -1,4 +1,4 @@
-"""Traces are off unless an endpoint is given, and then the SDK is not loaded; ids are passed on all the same."""
+"""Without an endpoint tracing is off and the SDK is not loaded, but trace ids are still propagated."""
 
 import os
 import subprocess
@@ -36,7 +36,7 @@ def test_opentelemetrys_sdk_is_loaded_only_with_an_endpoint(service: str, endpoi
 
 
 @pytest.mark.parametrize("flags", ["00", "01"])
-def test_while_traces_are_off_the_span_context_is_passed_on_as_it_is(flags: str) -> None:
+def test_while_tracing_is_off_the_span_context_is_propagated_unchanged(flags: str) -> None:
     header = f"00-{'a' * 32}-{'b' * 16}-{flags}"
     with tracing.span("GET", tracing.extract(header)) as outer, tracing.span("publish", outer) as inner:
         assert tracing.inject(inner) == {"traceparent": header}
@@ -51,14 +51,14 @@ def test_while_traces_are_off_the_span_context_is_passed_on_as_it_is(flags: str)
         "0" * 100_000,
     ],
 )  # fmt: skip
-def test_a_malformed_header_begins_no_trace(header: str) -> None:
-    with tracing.span("GET", tracing.extract(header)) as place:
-        assert not place.is_valid
-        assert tracing.inject(place) == {}
+def test_a_malformed_header_starts_no_trace(header: str) -> None:
+    with tracing.span("GET", tracing.extract(header)) as context:
+        assert not context.is_valid
+        assert tracing.inject(context) == {}
 
 
-def test_a_client_begins_a_trace_that_is_sampled_and_its_own() -> None:
+def test_a_client_starts_a_new_sampled_trace() -> None:
     (trace_id, header), (other_id, _) = begin_trace(), begin_trace()
-    place = tracing.extract(header)
-    assert place.trace_flags.sampled
-    assert tracing.trace_id(place) == trace_id != other_id
+    context = tracing.extract(header)
+    assert context.trace_flags.sampled
+    assert tracing.trace_id(context) == trace_id != other_id
