@@ -6,7 +6,7 @@ from services.common.settings import SettingsError
 from services.probe.settings import ProbeSettings
 
 
-def test_one_address_or_several(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inference_url_takes_one_address_or_several(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFERENCE_URL", "http://a:8000, http://b:8000/")
     assert ProbeSettings.from_environment().inference_urls == ["http://a:8000", "http://b:8000/"]
 
@@ -22,7 +22,7 @@ def test_one_address_or_several(monkeypatch: pytest.MonkeyPatch) -> None:
         ("PROBE_PORT", "65536"),
     ],
 )
-def test_a_wrong_setting_is_named(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_names_the_invalid_setting(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFERENCE_URL", "http://a:8000")
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=variable):

@@ -1,4 +1,4 @@
-"""A round of the probe on an API whose lists follow a like after a time of ours."""
+"""Rounds of the probe against a fake API whose lists reflect a like after a set delay."""
 
 import logging
 from collections.abc import Callable
@@ -86,7 +86,7 @@ class World:
         )
 
     def rounds(self) -> dict[str, float]:
-        """How many rounds ended how."""
+        """The number of rounds by outcome."""
         return {
             outcome.value: self.registry.get_sample_value("like_probe_rounds_total", {"outcome": outcome.value}) or 0
             for outcome in Outcome
@@ -104,7 +104,7 @@ def world(*lags: float, films: list[list[int]] | None = None) -> World:
     return World([FakeApi(topic, films=shown[n], lag=lag) for n, lag in enumerate(lags)], topic)
 
 
-def test_a_film_is_liked_seen_to_leave_the_list_and_taken_back() -> None:
+def test_a_round_likes_a_film_sees_it_leave_the_list_and_takes_the_like_back() -> None:
     w = world(0.0)
     assert w.prober.round() is Outcome.OK
     assert w.topic.sent == [("like", 1, LIST), ("unlike", 1, None)]
@@ -141,7 +141,7 @@ def test_without_a_film_to_like_nothing_is_sent(films: list[list[int]]) -> None:
     assert w.topic.sent == []
 
 
-def test_a_list_that_goes_on_showing_the_film_is_a_timeout_and_no_measurement() -> None:
+def test_a_list_that_keeps_showing_the_film_is_a_timeout_and_not_measured() -> None:
     w = world(0.0, 1e9)
     assert w.prober.round() is Outcome.TIMEOUT
     assert w.topic.now == pytest.approx(1000 + PATIENCE, abs=2 * POLL_SECONDS)
@@ -165,7 +165,7 @@ def test_the_next_round_takes_back_what_the_last_one_left_liked() -> None:
     [(refusal("503"), Outcome.REFUSED), (UnreachableError("nobody", "nobody"), Outcome.UNREACHABLE)],
 )
 @pytest.mark.parametrize("call", range(7))
-def test_an_api_that_fails_at_any_call_ends_the_round_and_the_next_one_is_whole(
+def test_a_failure_at_any_call_ends_the_round_and_the_next_one_succeeds(
     error: Exception, outcome: Outcome, call: int
 ) -> None:
     w = world(0.0)
@@ -184,7 +184,7 @@ def test_an_api_that_fails_at_any_call_ends_the_round_and_the_next_one_is_whole(
     assert sum(w.rounds().values()) == 2
 
 
-def test_only_a_change_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_only_a_change_of_outcome_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     w = world(0.0)
     caplog.set_level(logging.INFO)
 

@@ -1,4 +1,4 @@
-"""Whatever a server answers, the probe's viewer returns what was asked for or says which of two ways it went wrong."""
+"""Whatever a server answers, the probe's viewer returns a valid answer or raises one of two kinds of error."""
 
 import json
 import threading
@@ -18,7 +18,7 @@ Answer = tuple[int, bytes]
 
 
 class Server(ThreadingHTTPServer):
-    """Answers every request with `answer`, after `release` is set; keeps what it was asked."""
+    """Answers every request with `answer`, after `release` is set; records the requests."""
 
     daemon_threads = True
 
@@ -45,7 +45,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.release.wait(10)
         status, content = self.server.answer
         if status == 0:
-            return  # hangs up without a word
+            return  # hangs up without an answer
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Location", "/elsewhere")
@@ -84,7 +84,7 @@ CALLS: list[Callable[[Viewer], object]] = [
     "answer",
     [(503, b'{"detail": "no model"}'), (422, b""), (302, b""), (200, b""), (200, b"\xff{"), (200, b"[]"), (204, b"")],
 )
-def test_any_other_answer_is_a_refusal(server: Server, answer: Answer, call: Callable[[Viewer], object]) -> None:
+def test_any_other_answer_is_an_api_error(server: Server, answer: Answer, call: Callable[[Viewer], object]) -> None:
     server.answer = answer
     with pytest.raises(ApiError) as raised:
         call(viewer_at(server.url))
@@ -104,14 +104,14 @@ def test_no_answer_is_unreachable(server: Server, call: Callable[[Viewer], objec
     assert "Timeout" in raised.value.reason
 
 
-def test_nobody_there_and_no_such_host_are_unreachable() -> None:
+def test_a_closed_port_and_an_unknown_host_are_unreachable() -> None:
     for url in ("http://127.0.0.1:9", "http://nowhere.invalid"):
         with pytest.raises(UnreachableError, match="cannot be reached") as raised:
             viewer_at(url, 2).recommended()
         assert raised.value.reason.startswith("GET /v1/users")
 
 
-def test_a_like_has_an_id_of_its_own_and_says_whence_it_comes(server: Server) -> None:
+def test_each_like_has_its_own_id_and_names_its_source(server: Server) -> None:
     server.answer = (202, b'{"accepted": []}')
     viewer = viewer_at(server.url)
     for _ in range(2):
@@ -121,7 +121,7 @@ def test_a_like_has_an_id_of_its_own_and_says_whence_it_comes(server: Server) ->
     assert first == second == {"user_id": PROBE_USER, "item_id": 7, "action": "like", "source": "probe"}
 
 
-def test_the_probe_begins_no_traces_that_nobody_would_follow(server: Server) -> None:
+def test_a_client_starts_traces_only_if_on_call_is_given(server: Server) -> None:
     server.answer = (202, b'{"accepted": []}')
     viewer_at(server.url).send(Action.LIKE, ItemId(7))
     observed = RecommenderClient(server.url, agent="test", on_call=lambda _call: None)
@@ -130,7 +130,7 @@ def test_the_probe_begins_no_traces_that_nobody_would_follow(server: Server) -> 
     assert [traced & headers for headers in server.headers] == [set(), traced]
 
 
-def test_only_what_is_liked_now_is_liked(server: Server) -> None:
+def test_only_current_likes_are_liked(server: Server) -> None:
     def entry(item: int, opinion: int | None) -> dict[str, object]:
         film = {"id": item, "title": "T", "genres": []}
         return {"item": film, "opinion": opinion, "rating": 4, "watched": True, "updated_at": "2026-11-21T10:00:00Z"}

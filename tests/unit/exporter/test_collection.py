@@ -1,4 +1,4 @@
-"""What is shown when looks succeed and fail, without any store."""
+"""What is exported when collections succeed and fail, without any store."""
 
 import logging
 import threading
@@ -23,7 +23,7 @@ from services.exporter.dependency import Dependency, NotThereError
 from services.exporter.gauges import Gauges, Samples
 from services.exporter.scheduler import Part, Scheduler
 
-ITSELF = (DEPENDENCY_UP, EXPORTER_COLLECT_SECONDS, EXPORTER_LAST_SUCCESS)
+SELF_METRICS = (DEPENDENCY_UP, EXPORTER_COLLECT_SECONDS, EXPORTER_LAST_SUCCESS)
 
 
 class Store:
@@ -48,7 +48,7 @@ def registry() -> CollectorRegistry:
     return CollectorRegistry()
 
 
-def test_what_a_part_no_longer_finds_ends_and_other_parts_stay(registry: CollectorRegistry) -> None:
+def test_a_collection_replaces_all_series_of_its_part_and_no_others(registry: CollectorRegistry) -> None:
     gauges = Gauges((LISTS_SHOWN, INGEST_CONSUMER_LAG), registry)
     gauges.show("stream", {INGEST_CONSUMER_LAG: {("events", "0"): 0.0}})
     gauges.show("lists", {LISTS_SHOWN: {("a", "default", "1h"): 3.0, ("b", "default", "1h"): 1.0}})
@@ -59,7 +59,7 @@ def test_what_a_part_no_longer_finds_ends_and_other_parts_stay(registry: Collect
     assert registry.get_sample_value("ingest_consumer_lag_messages", {"topic": "events", "partition": "0"}) == 0
 
 
-def test_a_metric_without_a_sample_is_declared_all_the_same(registry: CollectorRegistry) -> None:
+def test_a_metric_without_samples_is_still_declared(registry: CollectorRegistry) -> None:
     Gauges((CTR,), registry)
     assert b"# TYPE recommender_ctr_ratio gauge" in generate_latest(registry)
 
@@ -69,7 +69,7 @@ def test_only_declared_metrics_are_shown(registry: CollectorRegistry) -> None:
         Gauges((LISTS_SHOWN,), registry).show("lists", {CTR: {}})
 
 
-def test_a_store_that_fails_keeps_its_last_values_and_stops_no_other(
+def test_after_a_stores_failure_its_last_values_stay_and_other_stores_are_read(
     registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "services.exporter")
@@ -83,35 +83,35 @@ def test_a_store_that_fails_keeps_its_last_values_and_stops_no_other(
             return {INGEST_CONSUMER_LAG: {(name, "0"): float(looks[name])}}
 
     parts = [Part(name, 0, lambda name=name: look(name)) for name in stores]  # type: ignore[misc]
-    scheduler = Scheduler(parts, list(dependencies.values()), Gauges((INGEST_CONSUMER_LAG, *ITSELF), registry))
+    scheduler = Scheduler(parts, list(dependencies.values()), Gauges((INGEST_CONSUMER_LAG, *SELF_METRICS), registry))
 
-    def turn() -> None:
+    def collect_all() -> None:
         for part in parts:
             scheduler.look(part)
 
     def value(name: str, **labels: str) -> float | None:
         return registry.get_sample_value(name, labels)
 
-    assert value("dependency_up", dependency="one") is None, "nobody has looked"
-    turn()
+    assert value("dependency_up", dependency="one") is None, "not read yet"
+    collect_all()
     before = value("exporter_last_success_timestamp_seconds", part="one")
     stores["one"].away = True
-    turn()
-    turn()
+    collect_all()
+    collect_all()
     assert value("dependency_up", dependency="one") == 0
     assert value("dependency_up", dependency="two") == 1
     assert value("ingest_consumer_lag_messages", topic="one", partition="0") == 1
     assert value("ingest_consumer_lag_messages", topic="two", partition="0") == 3
     assert value("exporter_last_success_timestamp_seconds", part="one") == before
     stores["one"].away = False
-    turn()
+    collect_all()
     assert value("dependency_up", dependency="one") == 1
     assert value("ingest_consumer_lag_messages", topic="one", partition="0") == 2
     assert [r.getMessage() for r in caplog.records] == ["one could not be read", "one can be read again"]
     assert stores["one"].opened == stores["one"].closed == 2
 
 
-def test_an_answer_that_cannot_be_understood_counts_against_the_store_and_closes_the_client() -> None:
+def test_an_invalid_answer_marks_the_store_down_and_closes_the_client() -> None:
     store = Store()
     dependency = Dependency("store", store.connect, Store.close)
     with pytest.raises(KeyError), dependency.client():
@@ -119,13 +119,13 @@ def test_an_answer_that_cannot_be_understood_counts_against_the_store_and_closes
     assert (dependency.up, store.closed) == (False, 1)
 
 
-def test_a_slow_part_is_looked_at_less_often(registry: CollectorRegistry) -> None:
+def test_a_slow_part_is_collected_less_often(registry: CollectorRegistry) -> None:
     parts = [Part("slow", 0.001, lambda: time.sleep(0.05) or {}), Part("rare", 3600, dict)]  # type: ignore[func-returns-value]
-    scheduler = Scheduler(parts, [], Gauges(ITSELF, registry))
+    scheduler = Scheduler(parts, [], Gauges(SELF_METRICS, registry))
     start = time.monotonic()
     for part in parts:
         scheduler.look(part)
-    assert parts[0].due >= start + 2 * 0.05, "it rests at least as long as it took"
+    assert parts[0].due >= start + 2 * 0.05, "it pauses at least as long as it took"
     assert parts[1].due >= start + 3600
     assert registry.get_sample_value("exporter_collect_seconds", {"part": "slow"}) == pytest.approx(0.05, abs=0.04)
 
@@ -147,7 +147,7 @@ class StoppingHeartbeat(Heartbeat):
             raise Stop
 
 
-def test_a_part_that_hangs_holds_up_no_other_and_is_told_by_the_health_check(registry: CollectorRegistry) -> None:
+def test_a_hanging_part_delays_no_other_and_fails_the_health_check(registry: CollectorRegistry) -> None:
     """A frozen ClickHouse once delayed Kafka's lag by its time-outs."""
     looked, hanging = [0], threading.Event()
 
@@ -156,7 +156,7 @@ def test_a_part_that_hangs_holds_up_no_other_and_is_told_by_the_health_check(reg
         return {INGEST_CONSUMER_LAG: {("events", "0"): float(looked[0])}}
 
     parts = [Part("hangs", 0.01, lambda: hanging.wait(60) and {}), Part("stream", 0.01, look)]  # type: ignore[arg-type,return-value]
-    scheduler = Scheduler(parts, [], Gauges((INGEST_CONSUMER_LAG, *ITSELF), registry))
+    scheduler = Scheduler(parts, [], Gauges((INGEST_CONSUMER_LAG, *SELF_METRICS), registry))
     beating = StoppingHeartbeat(lambda: looked[0] > 20)
     with pytest.raises(Stop):
         scheduler.run(beating)
@@ -168,11 +168,11 @@ def test_a_part_that_hangs_holds_up_no_other_and_is_told_by_the_health_check(reg
     time.sleep(1.5)
     before = late.beats
     time.sleep(1.5)
-    assert late.beats == before, "its health check fails, and somebody starts it again"
+    assert late.beats == before, "the health check fails, so that the process is restarted"
     hanging.set()
 
 
-def test_what_is_not_there_is_no_fault_of_the_store(registry: CollectorRegistry) -> None:
+def test_a_missing_topic_does_not_mark_the_store_down(registry: CollectorRegistry) -> None:
     store = Store()
     dependency = Dependency("store", store.connect, Store.close)
 
@@ -181,13 +181,13 @@ def test_what_is_not_there_is_no_fault_of_the_store(registry: CollectorRegistry)
             raise NotThereError("there is no topic events")
 
     part = Part("stream events", 1, look)
-    Scheduler([part], [dependency], Gauges(ITSELF, registry)).look(part)
+    Scheduler([part], [dependency], Gauges(SELF_METRICS, registry)).look(part)
     assert dependency.up is True
     assert part.succeeded_at is None
 
 
 @pytest.mark.parametrize("value", [None, "NDCG", [1.0], 10**400])
-def test_a_value_that_cannot_be_shown_takes_no_other_with_it(registry: CollectorRegistry, value: Any) -> None:
+def test_a_value_that_cannot_be_exported_is_left_out_alone(registry: CollectorRegistry, value: Any) -> None:
     gauges = Gauges((MODEL_OFFLINE_METRIC,), registry)
     shown = {("v1", "ndcg"): 0.2, ("v1", "odd"): value, ("v\ud800", None): 0.5}
     gauges.show("models", {MODEL_OFFLINE_METRIC: shown})  # type: ignore[dict-item]
