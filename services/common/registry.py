@@ -235,15 +235,19 @@ def give_up(connection: Connection[Any], version: str, reason: str) -> bool:
 
 
 def forget_canaries(connection: Connection[Any], viewers: Collection[int]) -> None:
-    """Remove these viewers' canary lists from every registered manifest."""
-    statement = sql.SQL(
-        "UPDATE {} SET manifest = jsonb_set(manifest, '{{canaries}}', (SELECT coalesce(jsonb_agg(c), '[]'::jsonb)"
-        " FROM jsonb_array_elements(manifest->'canaries') AS c WHERE (c->>'user_id')::bigint <> ALL(%(viewers)s)))"
-        " WHERE EXISTS (SELECT FROM jsonb_array_elements(manifest->'canaries') AS c"
-        " WHERE (c->>'user_id')::bigint = ANY(%(viewers)s))"
+    """Remove these viewers' canary lists from every registered manifest, of whichever format."""
+    of_the_viewers = "$.**.canaries[*] ? (@.user_id == $viewers[*])"
+    select = sql.SQL(
+        "SELECT version, manifest FROM {} WHERE jsonb_path_exists(manifest, %s::jsonpath, %s) FOR UPDATE"
     ).format(_TABLE)
+    update = sql.SQL("UPDATE {} SET manifest = %s WHERE version = %s").format(_TABLE)
     with connection.transaction():
-        connection.execute(statement, {"viewers": sorted(viewers)})
+        rows = connection.execute(select, (of_the_viewers, Jsonb({"viewers": sorted(viewers)}))).fetchall()
+        for version, manifest in rows:
+            for holder in (manifest, *manifest.get("models", {}).values()):  # format 1 has them at the top
+                if "canaries" in holder:
+                    holder["canaries"] = [c for c in holder["canaries"] if c["user_id"] not in viewers]
+            connection.execute(update, (Jsonb(manifest), version))
 
 
 _ROLLED_BACK = "rolled back"

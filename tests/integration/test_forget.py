@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from psycopg import Connection
+from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 
 from services.common import erased, postgres, registry
@@ -30,7 +31,7 @@ from tests.support.bundles import make_bundle
 NOW = datetime.now(timezone.utc)
 LATER = NOW + timedelta(hours=2)
 LIKES = {7: [1, 2, 3], 8: [4, 5], 9: [2]}
-GONE = UserId(7)
+GONE, STAYS = UserId(7), UserId(8)
 
 
 @pytest.fixture
@@ -134,7 +135,12 @@ def test_a_rollback_goes_where_it_went_before_and_refused_models_are_given_up(
         registry.promote(connection, version, "better")
     registry.reject(connection, "d", "worse")
     publish(connection, models, "e")  # a candidate: its run is about to promote it
+    connection.execute(  # as format 1 had it
+        "UPDATE model_versions SET manifest = manifest || jsonb_build_object("
+        "'canaries', manifest #> '{models,als,canaries}') WHERE version = 'd'"
+    )
     erased.note(connection, GONE)
+    assert manifests_naming(connection, GONE) == 5
 
     done = night()
 
@@ -152,11 +158,15 @@ def test_a_rollback_goes_where_it_went_before_and_refused_models_are_given_up(
     assert registry.rollback(connection, None, "").version == copy["a"]
     assert registry.rollback(connection, "c", "the old name still means that model").version == copy["c"]
     assert registry.version_of_run(connection, "run-e") is not None
-    # No manifest in the registry names the viewer either.
-    (named,) = connection.execute(
-        "SELECT count(*) FROM model_versions WHERE manifest->'canaries' @> %s::jsonb", (f'[{{"user_id": {GONE}}}]',)
-    ).fetchone() or (None,)
-    assert named == 0
+    assert manifests_naming(connection, GONE) == 0
+    assert manifests_naming(connection, STAYS) > 0, "the other viewers' canaries stay"
+
+
+def manifests_naming(connection: Connection[Any], viewer: int) -> int:
+    """How many manifests in the registry name the viewer, anywhere."""
+    sql = "SELECT count(*) FROM model_versions WHERE jsonb_path_exists(manifest, '$.**.user_id ? (@ == $viewer)', %s)"
+    (count,) = connection.execute(sql, (Jsonb({"viewer": viewer}),)).fetchone() or (0,)
+    return int(count)
 
 
 def test_a_second_viewer_and_the_last_one_leave_bundles_that_can_be_served(
