@@ -242,8 +242,8 @@ def probe_rounds() -> timeseries.Panel:
 def dropped() -> timeseries.Panel:
     return chart(
         "Are impressions or live history records dropped?",
-        "Impressions dropped because the queue was full (the list was still served), and records of the topic that "
-        "could not be applied to the live history. Both per second.",
+        "Impressions not delivered to Kafka (the list was still served), and records of the topic that could not be "
+        "applied to the live history. Both per second.",
         units.EventsPerSecond,
         over_time(rate_of(m.IMPRESSIONS_DROPPED), "impressions dropped"),
         over_time(rate_of(m.LIVE_HISTORY_SKIPPED), "records skipped"),

@@ -84,7 +84,7 @@ RECOMMENDATIONS_SERVED = Metric(
 RECOMMENDATION_SECONDS = Metric(
     "recommendation_seconds", "histogram", "Time to score and rank one list.", ("strategy",), FAST
 )
-IMPRESSIONS_DROPPED = Metric("impressions_dropped_total", "counter", "Impressions dropped because the queue was full.")
+IMPRESSIONS_DROPPED = Metric("impressions_dropped_total", "counter", "Impressions not delivered to Kafka.")
 LIVE_HISTORY_LAG = Metric(
     "live_history_lag_seconds",
     "histogram",

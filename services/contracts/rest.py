@@ -28,7 +28,7 @@ class Strategy(StrEnum):
     LIVE = "live"
     """The model scored the viewer's whole history, including feedback since training."""
     POPULAR = "popular"
-    """Popular films: the viewer has liked nothing yet (cold start)."""
+    """Popular films: the viewer likes nothing (cold start)."""
     POPULAR_FALLBACK = "popular_fallback"
     """Fallback to popular films: the model knows none of the liked films."""
 
