@@ -16,11 +16,11 @@ class Role:
     settings: dict[str, str] = field(default_factory=dict)
 
 
-_PATIENCE = {"statement_timeout": "10s", "lock_timeout": "5s", "idle_in_transaction_session_timeout": "30s"}
+_TIMEOUTS = {"statement_timeout": "10s", "lock_timeout": "5s", "idle_in_transaction_session_timeout": "30s"}
 _WRITES = "SELECT, INSERT, UPDATE, DELETE"
 ROLES = {
-    "inference": Role(_WRITES, _PATIENCE),
-    "exporter": Role("SELECT", {**_PATIENCE, "default_transaction_read_only": "on"}),
+    "inference": Role(_WRITES, _TIMEOUTS),
+    "exporter": Role("SELECT", {**_TIMEOUTS, "default_transaction_read_only": "on"}),
     # No time limits: loading and training may take long.
     "trainer": Role(_WRITES),
 }

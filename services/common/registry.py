@@ -224,7 +224,7 @@ def replace(connection: Connection[Any], version: str, manifest: Manifest) -> Mo
         return _select(connection, "WHERE version = %s", manifest.version)[0]
 
 
-def give_up(connection: Connection[Any], version: str, reason: str) -> bool:
+def release_for_deletion(connection: Connection[Any], version: str, reason: str) -> bool:
     """Release an archived or rejected version for deletion; return False for any that may be served."""
     statement = sql.SQL(
         "UPDATE {} SET pruned_at = coalesce(pruned_at, now()), reason = %s WHERE version = %s AND stage IN (%s, %s)"
@@ -236,13 +236,11 @@ def give_up(connection: Connection[Any], version: str, reason: str) -> bool:
 
 def forget_canaries(connection: Connection[Any], viewers: Collection[int]) -> None:
     """Remove these viewers' canary lists from every registered manifest, of whichever format."""
-    of_the_viewers = "$.**.canaries[*] ? (@.user_id == $viewers[*])"
-    select = sql.SQL(
-        "SELECT version, manifest FROM {} WHERE jsonb_path_exists(manifest, %s::jsonpath, %s) FOR UPDATE"
-    ).format(_TABLE)
+    theirs = "$.**.canaries[*] ? (@.user_id == $viewers[*])"
+    select = sql.SQL("SELECT version, manifest FROM {} WHERE jsonb_path_exists(manifest, %s, %s) FOR UPDATE")
     update = sql.SQL("UPDATE {} SET manifest = %s WHERE version = %s").format(_TABLE)
     with connection.transaction():
-        rows = connection.execute(select, (of_the_viewers, Jsonb({"viewers": sorted(viewers)}))).fetchall()
+        rows = connection.execute(select.format(_TABLE), (theirs, Jsonb({"viewers": sorted(viewers)}))).fetchall()
         for version, manifest in rows:
             for holder in (manifest, *manifest.get("models", {}).values()):  # format 1 has them at the top
                 if "canaries" in holder:

@@ -56,7 +56,7 @@ class StepCommands:
         ended = self.add("note-ended", self._note_ended, is_recorded=False)
         ended.add_argument("step", help="the step that was ended by a signal, and could not say so itself")
         ended.add_argument("--run-id", default="", help="of its run, if it was of one")
-        ended.add_argument("--status", type=positive, required=True, help="128 and the signal's number")
+        ended.add_argument("--status", type=positive_int, required=True, help="128 and the signal's number")
         ended.add_argument("--started-at", type=datetime.fromisoformat, required=True, help="ISO 8601 with a zone")
 
     def add(self, name: str, command: Command, *, is_recorded: bool = True) -> argparse.ArgumentParser:
@@ -109,7 +109,7 @@ class StepCommands:
         return {"ended": options.step, "status": options.status}
 
 
-def positive(text: str) -> int:
+def positive_int(text: str) -> int:
     """Parse an argument that must be a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError("must be a whole number of at least 1")

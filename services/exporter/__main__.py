@@ -22,7 +22,7 @@ def main() -> NoReturn:
     for client in ("urllib3", "clickhouse_connect"):  # `Dependency` logs once that a store is unavailable
         logging.getLogger(client).setLevel(logging.CRITICAL)
     scheduler = make_scheduler(settings, REGISTRY)
-    # A look may wait for two stores once, and three times for ClickHouse's answers.
+    # A collection may wait for two stores once, and three times for ClickHouse's answers.
     heartbeat = Heartbeat(at_most_seconds=settings.exporter_interval_seconds + 4 * QUERY_SECONDS)
     server = serve(REGISTRY, heartbeat, settings.metrics_host, settings.exporter_port, settings.host_names)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -10,7 +10,7 @@ C = TypeVar("C")
 log = logging.getLogger(__name__)
 
 
-class NotThereError(Exception):
+class NotFoundError(Exception):
     """The store answers but does not have what was asked for, which is not the store's fault."""
 
 
@@ -34,7 +34,7 @@ class Dependency(Generic[C]):
             finally:
                 with suppress(Exception):
                     self._close(client)
-        except NotThereError:
+        except NotFoundError:
             self._note(up=True)
             raise
         except Exception as error:

@@ -58,7 +58,7 @@ _NOVELTY = f"""
 """
 
 
-def look(client: Client, films: int, confidence: ConfidenceParameters = _DEFAULT) -> Samples:
+def collect(client: Client, films: int, confidence: ConfidenceParameters = _DEFAULT) -> Samples:
     """Return the lists of the past hour, day and week; `films` is the size of the catalogue,
     `confidence` says what counts as liked.
 

@@ -27,7 +27,7 @@ _STEPS = sql.SQL(
 ).format(sql.Identifier(TRAINER_STEPS))
 
 
-def look(connection: Connection[Any]) -> Samples:
+def collect(connection: Connection[Any]) -> Samples:
     """Return the champion, the newest version's offline metrics, each step's last outcome, and pending erasures.
 
     Raises:

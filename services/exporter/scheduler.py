@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from services.common.metrics_server import Heartbeat
 from services.contracts.metrics import DEPENDENCY_UP, EXPORTER_COLLECT_SECONDS, EXPORTER_LAST_SUCCESS
-from services.exporter.dependency import Dependency, NotThereError
+from services.exporter.dependency import Dependency, NotFoundError
 from services.exporter.gauges import Gauges, Samples
 
 log = logging.getLogger(__name__)
@@ -19,12 +19,12 @@ _ITSELF = "exporter"
 
 @dataclass
 class Part:
-    """Something to look at every `interval_seconds`."""
+    """Something to collect every `interval_seconds`."""
 
     name: str
     interval_seconds: float
-    look: Callable[[], Samples]
-    looking_since: float | None = None
+    collect: Callable[[], Samples]
+    collecting_since: float | None = None
     due: float = 0.0
     took_seconds: float = 0.0
     succeeded_at: float | None = None
@@ -48,27 +48,27 @@ class Scheduler:
             threading.Thread(target=self._follow, args=(part,), name=part.name, daemon=True).start()
         while True:
             now = time.monotonic()
-            begun = [part.looking_since for part in self._parts if part.looking_since is not None]
+            begun = [part.collecting_since for part in self._parts if part.collecting_since is not None]
             if all(now - since < heartbeat.at_most_seconds for since in begun):
                 heartbeat.beat()
             time.sleep(HEARTBEAT_SECONDS)
 
     def _follow(self, part: Part) -> NoReturn:
         while True:
-            self.look(part)
+            self.collect(part)
             time.sleep(max(0.05, part.due - time.monotonic()))
 
-    def look(self, part: Part) -> None:
+    def collect(self, part: Part) -> None:
         """Collect a part; errors of the stores are logged, not raised."""
-        part.looking_since = start = time.monotonic()
+        part.collecting_since = start = time.monotonic()
         try:
-            self._gauges.show(part.name, part.look())
+            self._gauges.show(part.name, part.collect())
             part.succeeded_at = time.time()
-        except NotThereError as error:
+        except NotFoundError as error:
             log.warning("%s: %s", part.name, error)
         except Exception as error:  # `Dependency` has logged which store
-            log.debug("%s could not be looked at: %r", part.name, error)
-        part.looking_since = None
+            log.debug("%s could not be collected: %r", part.name, error)
+        part.collecting_since = None
         part.took_seconds = time.monotonic() - start
         part.due = start + max(part.interval_seconds, 2 * part.took_seconds)
         self._show_itself()

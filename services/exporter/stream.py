@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 from services.common.kafka import TopicIdentity, client_config, describe_topic, retention_ms
 from services.common.positions import Position, positions
 from services.contracts.metrics import INGEST_CONSUMER_LAG, INGEST_LAST_COMMITTED, INGEST_RETENTION_HEADROOM
-from services.exporter.dependency import NotThereError
+from services.exporter.dependency import NotFoundError
 from services.exporter.gauges import Labels, Samples
 
 log = logging.getLogger(__name__)
@@ -21,13 +21,13 @@ LOOK_BACK = (1, 100, 10_000)
 """How many offsets before the committed one are searched for the last record."""
 
 
-def look(admin: AdminClient, brokers: str, group: str, name: str) -> Samples:
+def collect(admin: AdminClient, brokers: str, group: str, name: str) -> Samples:
     """Return lag, time of the last committed record, and time left until unconsumed records are deleted.
 
     A partition for which no broker answers is left out; the others are shown.
 
     Raises:
-        NotThereError: there is no such topic.
+        NotFoundError: there is no such topic.
         KafkaException: no broker answers.
     """
     topic = _identify(admin, name)
@@ -51,7 +51,7 @@ def _identify(admin: AdminClient, name: str) -> TopicIdentity:
         return describe_topic(admin, name, timeout_seconds=TIMEOUT_SECONDS)
     except KafkaException as error:
         if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            raise NotThereError(f"there is no topic {name}") from error
+            raise NotFoundError(f"there is no topic {name}") from error
         raise
 
 

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry
 
 from services.common import clickhouse, kafka, postgres
 from services.contracts import metrics
-from services.exporter import lists, models, stream, truth, unknown
+from services.exporter import audit_ledger, lists, models, stream, unknown_films
 from services.exporter.dependency import Dependency
 from services.exporter.gauges import Gauges, Samples
 from services.exporter.scheduler import Part, Scheduler
@@ -57,37 +57,37 @@ def make_scheduler(settings: ExporterSettings, registry: CollectorRegistry) -> S
         "postgres", lambda: postgres.connect(settings.postgres_dsn), lambda connection: connection.close()
     )
 
-    def look_at_stream(topic: str) -> Samples:
+    def collect_stream(topic: str) -> Samples:
         with broker.client() as admin:
-            return stream.look(admin, settings.kafka_bootstrap_servers, settings.consumer_group, topic)
+            return stream.collect(admin, settings.kafka_bootstrap_servers, settings.consumer_group, topic)
 
-    def look_at_truth() -> Samples:
+    def collect_audit() -> Samples:
         with rows.client() as client:
-            return truth.look(client)
+            return audit_ledger.collect(client)
 
-    def look_at_models() -> Samples:
+    def collect_models() -> Samples:
         with database.client() as connection, postgres.ended_after(connection, QUERY_SECONDS):
-            return models.look(connection)
+            return models.collect(connection)
 
-    def look_at_lists() -> Samples:
+    def collect_lists() -> Samples:
         with database.client() as connection, postgres.ended_after(connection, QUERY_SECONDS):
             films, confidence = models.films(connection), models.confidence(connection)
         with rows.client() as client:
-            return lists.look(client, len(films), confidence)
+            return lists.collect(client, len(films), confidence)
 
-    def look_at_unknown_films() -> Samples:
+    def collect_unknown_films() -> Samples:
         with database.client() as connection, postgres.ended_after(connection, QUERY_SECONDS):
             films = models.films(connection)
         with rows.client() as client:
-            return unknown.look(client, films)
+            return unknown_films.collect(client, films)
 
     topics = (settings.events_topic, settings.impressions_topic)
     soon, late = settings.exporter_interval_seconds, settings.exporter_lists_seconds
     parts = [
-        *(Part(f"stream {topic}", soon, partial(look_at_stream, topic)) for topic in topics),
-        Part("audit", soon, look_at_truth),
-        Part("models", soon, look_at_models),
-        Part("lists", late, look_at_lists),
-        Part("unknown films", late, look_at_unknown_films),
+        *(Part(f"stream {topic}", soon, partial(collect_stream, topic)) for topic in topics),
+        Part("audit", soon, collect_audit),
+        Part("models", soon, collect_models),
+        Part("lists", late, collect_lists),
+        Part("unknown films", late, collect_unknown_films),
     ]
     return Scheduler(parts, (broker, rows, database), Gauges(METRICS, registry))

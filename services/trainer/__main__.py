@@ -29,7 +29,7 @@ from services.common import clickhouse, kafka, postgres, registry
 from services.common.erasure import erase
 from services.common.registry import ModelVersion, RegistryError
 from services.common.settings import SettingsError
-from services.common.step_command import Answer, Command, ExitStatus, StepCommands, positive
+from services.common.step_command import Answer, Command, ExitStatus, StepCommands, positive_int
 from services.common.telemetry import configure_logging
 from services.contracts.ids import UserId
 from services.trainer import steps
@@ -64,7 +64,7 @@ def commands() -> StepCommands:
             parser.add_argument("--force", action="store_true", help="promote even if the gate refuses")
     commands.add("forget", _forget)
     commands.add("prune", _prune).add_argument(
-        "--keep", type=positive, default=5, metavar="N",
+        "--keep", type=positive_int, default=5, metavar="N",
         help="how many archived and rejected models to keep of each, and how many run folders (5)",
     )  # fmt: skip
     commands.add("versions", _versions, is_recorded=False)

@@ -60,7 +60,7 @@ def assert_agreed(world: World) -> None:
     world.assert_equal()
     assert world.consumer("audit", name="audit").wait_ended(60) == 0
     admin = kafka_admin.admin(world.kafka.bootstrap)
-    seen = stream.look(admin, world.kafka.bootstrap, world.group, world.topic)
+    seen = stream.collect(admin, world.kafka.bootstrap, world.group, world.topic)
     assert seen[metrics.INGEST_CONSUMER_LAG] == {(world.topic, str(p)): 0.0 for p in range(PARTITIONS)}
     assert bool(seen[metrics.INGEST_LAST_COMMITTED]) == bool(world.oracle.acknowledged)
     assert set(seen[metrics.INGEST_RETENTION_HEADROOM]) == {(world.topic,)}

@@ -34,7 +34,7 @@ from services.contracts.metrics import (
     LISTS_SHOWN,
     NOVELTY,
 )
-from services.exporter import lists, models, stream, truth, unknown
+from services.exporter import audit_ledger, lists, models, stream, unknown_films
 from tests.support.pipeline import Pipeline, event
 from tests.support.ports import free_port
 from tests.support.processes import ServiceProcess, wait_until
@@ -128,8 +128,8 @@ def test_records_deleted_before_they_were_stored_leave_no_time(pipeline: Pipelin
     topic = describe_topic(pipeline.admin, pipeline.events_topic)
     pipeline.produce_raw([(b"k", b"v")] * 10, topic.name, partition=0)
 
-    def look() -> tuple[float, float, dict[tuple[str, ...], float]]:
-        found = stream.look(pipeline.admin, pipeline.bootstrap, pipeline.group, topic.name)
+    def collect() -> tuple[float, float, dict[tuple[str, ...], float]]:
+        found = stream.collect(pipeline.admin, pipeline.bootstrap, pipeline.group, topic.name)
         headroom, lag = found[INGEST_RETENTION_HEADROOM][(topic.name,)], found[INGEST_CONSUMER_LAG]
         return headroom, lag[topic.name, "0"], dict(found[INGEST_LAST_COMMITTED])
 
@@ -139,17 +139,17 @@ def test_records_deleted_before_they_were_stored_leave_no_time(pipeline: Pipelin
         group.close()
 
     commit(7, "another incarnation")
-    headroom, lag, last = look()
+    headroom, lag, last = collect()
     assert (lag, last) == (10, {}), "nothing of this incarnation is stored"
     assert 86_300 < headroom < 86_400
     commit(2, topic.topic_id)
-    headroom, lag, last = look()
+    headroom, lag, last = collect()
     assert lag == 8
     assert time.time() - 100 < last[(topic.name,)] <= time.time() + 1
     assert 86_300 < headroom < 86_400
     (deleted,) = pipeline.admin.delete_records([TopicPartition(topic.name, 0, 5)]).values()
     deleted.result(15)
-    assert look() == (0, 8, {})
+    assert collect() == (0, 8, {})
 
 
 def test_lists_and_likes_are_counted_once_and_by_what_showed_them(pipeline: Pipeline) -> None:
@@ -174,7 +174,7 @@ def test_lists_and_likes_are_counted_once_and_by_what_showed_them(pipeline: Pipe
     insert_likes(pipeline, liked)
     client.insert("erased_users", [[5]], column_names=["user_id"])
 
-    found = lists.look(client, films=10)
+    found = lists.collect(client, films=10)
     a_hour, a_day, b_day = ("a", "main", "1h"), ("a", "main", "1d"), ("b", "main", "1d")
     assert found[LISTS_SHOWN] == {
         a_hour: 1, a_day: 2, ("a", "main", "7d"): 2, b_day: 1, ("b", "main", "7d"): 1,
@@ -197,7 +197,7 @@ def test_novelty_is_the_mean_self_information_of_what_was_shown(pipeline: Pipeli
     insert_impressions(pipeline, shown)
     insert_impressions(pipeline, shown[:1], offset=100)  # the same list, produced twice
     expected = (log2(4 / 4) * 2 + log2(4 / 1) + log2(4 / 1)) / 4
-    assert lists.look(pipeline.connect(), films=3)[NOVELTY] == {(w,): pytest.approx(expected) for w in lists.WINDOWS}
+    assert lists.collect(pipeline.connect(), films=3)[NOVELTY] == {(w,): pytest.approx(expected) for w in lists.WINDOWS}
 
 
 def test_signals_of_films_that_the_catalogue_does_not_have_are_counted(pipeline: Pipeline) -> None:
@@ -205,10 +205,10 @@ def test_signals_of_films_that_the_catalogue_does_not_have_are_counted(pipeline:
     insert_likes(pipeline, likes)
     insert_likes(pipeline, likes, offset=100)  # the same events, produced twice
     client = pipeline.connect()
-    assert unknown.look(client, {10, 11, 12}) == {INGEST_UNKNOWN_FILMS: {(): 0.0}}
-    assert unknown.look(client, {10, 99}) == {INGEST_UNKNOWN_FILMS: {(): 6.0}}
+    assert unknown_films.collect(client, {10, 11, 12}) == {INGEST_UNKNOWN_FILMS: {(): 0.0}}
+    assert unknown_films.collect(client, {10, 99}) == {INGEST_UNKNOWN_FILMS: {(): 6.0}}
     client.insert("erased_users", [[2]], column_names=["user_id"])
-    assert unknown.look(client, {10, 99}) == {INGEST_UNKNOWN_FILMS: {(): 5.0}}
+    assert unknown_films.collect(client, {10, 99}) == {INGEST_UNKNOWN_FILMS: {(): 5.0}}
 
 
 def test_a_topic_that_is_missing_hides_no_other(pipeline: Pipeline, database: str) -> None:
@@ -224,7 +224,7 @@ def test_a_topic_that_is_missing_hides_no_other(pipeline: Pipeline, database: st
 
 
 def test_an_empty_stack_shows_no_lists_and_fails_nothing(pipeline: Pipeline) -> None:
-    found = lists.look(pipeline.connect(), films=0)
+    found = lists.collect(pipeline.connect(), films=0)
     assert all(not samples for samples in found.values())
 
 
@@ -240,13 +240,13 @@ def test_a_full_audits_finding_stays_until_a_full_audit_finds_it_gone(pipeline: 
         at += timedelta(seconds=1)
         finding = audit.Finding(0, 0, 100, missing)
         audit.note_findings(client, topic.name, topic.epoch, scope=scope, findings=[finding], now=at)
-        return truth.look(client)[INGEST_AUDIT_MISSING][(topic.name, "0")]
+        return audit_ledger.collect(client)[INGEST_AUDIT_MISSING][(topic.name, "0")]
 
     old = [audit.Finding(1, 0, 100, 4)]
     audit.note_findings(client, topic.name, topic.epoch, scope="full", findings=old, now=at - 400 * HOUR)
     steps = [("full", 0, 0), ("tail", 0, 0), ("full", 2, 2), ("tail", 0, 2), ("full", 0, 0), ("tail", 3, 3)]
     assert [shown_after(scope, missing) for scope, missing, _ in steps] == [then for _, _, then in steps]
-    assert truth.look(client)[INGEST_AUDIT_MISSING][(topic.name, "1")] == 4, "nobody has found it gone"
+    assert audit_ledger.collect(client)[INGEST_AUDIT_MISSING][(topic.name, "1")] == 4, "nobody has found it gone"
 
 
 def test_the_last_run_of_each_step_is_shown(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +256,7 @@ def test_the_last_run_of_each_step_is_shown(database: str, monkeypatch: pytest.M
     note_step("two", "train", 1, began)
     note_step("", "import-files", 5, began)
     with postgres.connect(SecretStr(database)) as connection:
-        found = {metric.name: samples for metric, samples in models.look(connection).items()}
+        found = {metric.name: samples for metric, samples in models.collect(connection).items()}
     assert found["trainer_step_last_exit_status"] == {("train",): 1, ("import-files",): 5}
     assert found["trainer_step_last_duration_seconds"][("train",)] == pytest.approx(7, abs=3)
     assert set(found["trainer_step_last_success_timestamp_seconds"]) == {("train",)}
@@ -265,20 +265,20 @@ def test_the_last_run_of_each_step_is_shown(database: str, monkeypatch: pytest.M
 
 def test_erasures_that_wait_for_the_night_are_counted_and_dated(database: str) -> None:
     with postgres.connect(SecretStr(database)) as connection:
-        looked = models.look(connection)
-        assert (looked[ERASURES_PENDING], looked[ERASURE_OLDEST_PENDING]) == ({(): 0}, {(): 0})
+        collected = models.collect(connection)
+        assert (collected[ERASURES_PENDING], collected[ERASURE_OLDEST_PENDING]) == ({(): 0}, {(): 0})
         first = erased.note(connection, UserId(7))
         erased.note(connection, UserId(8))
-        looked = models.look(connection)
+        collected = models.collect(connection)
         waited = (datetime.now(timezone.utc) - first).total_seconds()
-        assert looked[ERASURES_PENDING] == {(): 2}
-        assert looked[ERASURE_OLDEST_PENDING] == {(): pytest.approx(waited, abs=1)}
-        assert looked[ERASURE_OLDEST_PENDING][()] > 0
+        assert collected[ERASURES_PENDING] == {(): 2}
+        assert collected[ERASURE_OLDEST_PENDING] == {(): pytest.approx(waited, abs=1)}
+        assert collected[ERASURE_OLDEST_PENDING][()] > 0
         for where in erased.Where:
-            assert models.look(connection)[ERASURES_PENDING] == {(): 2}, "until both have forgotten them"
+            assert models.collect(connection)[ERASURES_PENDING] == {(): 2}, "until both have forgotten them"
             erased.settle(connection, where, {UserId(7), UserId(8)}, set())
-        looked = models.look(connection)
-        assert (looked[ERASURES_PENDING], looked[ERASURE_OLDEST_PENDING]) == ({(): 0}, {(): 0})
+        collected = models.collect(connection)
+        assert (collected[ERASURES_PENDING], collected[ERASURE_OLDEST_PENDING]) == ({(): 0}, {(): 0})
 
 
 def test_a_store_that_is_away_or_frozen_is_told_and_hides_nothing_of_the_others(
@@ -318,7 +318,7 @@ def test_a_store_that_is_away_or_frozen_is_told_and_hides_nothing_of_the_others(
         exporter.process.close()
     log = exporter.process.log_file.read_text()
     for store in ("clickhouse", "postgres"):
-        assert log.count(f"{store} could not be read") == 1, "once, not at every look"
+        assert log.count(f"{store} could not be read") == 1, "once, not at every collection"
         assert log.count(f"{store} can be read again") == 1
 
 

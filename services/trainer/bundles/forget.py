@@ -193,13 +193,13 @@ def _replace_or_delete(path: Path, connection: Connection[Any], held: Viewers, n
 def _given_up(row: ModelVersion, path: Path, connection: Connection[Any]) -> bool:
     """Release bundles that will not be served: rejected ones, and unreadable ones that are not served now."""
     if row.stage is Stage.REJECTED:
-        return registry.give_up(connection, row.version, f"{row.reason}; held viewers who were erased")
+        return registry.release_for_deletion(connection, row.version, f"{row.reason}; held viewers who were erased")
     if row.stage is not Stage.ARCHIVED:
         return False
     try:
         open_bundle(path)
     except BundleError as error:
-        return registry.give_up(connection, row.version, str(error))
+        return registry.release_for_deletion(connection, row.version, str(error))
     return False
 
 

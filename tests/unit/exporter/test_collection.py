@@ -19,7 +19,7 @@ from services.contracts.metrics import (
     LISTS_SHOWN,
     MODEL_OFFLINE_METRIC,
 )
-from services.exporter.dependency import Dependency, NotThereError
+from services.exporter.dependency import Dependency, NotFoundError
 from services.exporter.gauges import Gauges, Samples
 from services.exporter.scheduler import Part, Scheduler
 
@@ -75,19 +75,19 @@ def test_after_a_stores_failure_its_last_values_stay_and_other_stores_are_read(
     caplog.set_level(logging.INFO, "services.exporter")
     stores = {"one": Store(), "two": Store()}
     dependencies = {name: Dependency(name, store.connect, Store.close) for name, store in stores.items()}
-    looks = {"one": 0, "two": 0}
+    counts = {"one": 0, "two": 0}
 
-    def look(name: str) -> Samples:
+    def collect(name: str) -> Samples:
         with dependencies[name].client():
-            looks[name] += 1
-            return {INGEST_CONSUMER_LAG: {(name, "0"): float(looks[name])}}
+            counts[name] += 1
+            return {INGEST_CONSUMER_LAG: {(name, "0"): float(counts[name])}}
 
-    parts = [Part(name, 0, lambda name=name: look(name)) for name in stores]  # type: ignore[misc]
+    parts = [Part(name, 0, lambda name=name: collect(name)) for name in stores]  # type: ignore[misc]
     scheduler = Scheduler(parts, list(dependencies.values()), Gauges((INGEST_CONSUMER_LAG, *SELF_METRICS), registry))
 
     def collect_all() -> None:
         for part in parts:
-            scheduler.look(part)
+            scheduler.collect(part)
 
     def value(name: str, **labels: str) -> float | None:
         return registry.get_sample_value(name, labels)
@@ -124,7 +124,7 @@ def test_a_slow_part_is_collected_less_often(registry: CollectorRegistry) -> Non
     scheduler = Scheduler(parts, [], Gauges(SELF_METRICS, registry))
     start = time.monotonic()
     for part in parts:
-        scheduler.look(part)
+        scheduler.collect(part)
     assert parts[0].due >= start + 2 * 0.05, "it pauses at least as long as it took"
     assert parts[1].due >= start + 3600
     assert registry.get_sample_value("exporter_collect_seconds", {"part": "slow"}) == pytest.approx(0.05, abs=0.04)
@@ -149,15 +149,15 @@ class StoppingHeartbeat(Heartbeat):
 
 def test_a_hanging_part_delays_no_other_and_fails_the_health_check(registry: CollectorRegistry) -> None:
     """A frozen ClickHouse once delayed Kafka's lag by its time-outs."""
-    looked, hanging = [0], threading.Event()
+    collected, hanging = [0], threading.Event()
 
-    def look() -> Samples:
-        looked[0] += 1
-        return {INGEST_CONSUMER_LAG: {("events", "0"): float(looked[0])}}
+    def collect() -> Samples:
+        collected[0] += 1
+        return {INGEST_CONSUMER_LAG: {("events", "0"): float(collected[0])}}
 
-    parts = [Part("hangs", 0.01, lambda: hanging.wait(60) and {}), Part("stream", 0.01, look)]  # type: ignore[arg-type,return-value]
+    parts = [Part("hangs", 0.01, lambda: hanging.wait(60) and {}), Part("stream", 0.01, collect)]  # type: ignore[arg-type,return-value]
     scheduler = Scheduler(parts, [], Gauges((INGEST_CONSUMER_LAG, *SELF_METRICS), registry))
-    beating = StoppingHeartbeat(lambda: looked[0] > 20)
+    beating = StoppingHeartbeat(lambda: collected[0] > 20)
     with pytest.raises(Stop):
         scheduler.run(beating)
     shown = registry.get_sample_value("ingest_consumer_lag_messages", {"topic": "events", "partition": "0"})
@@ -176,12 +176,12 @@ def test_a_missing_topic_does_not_mark_the_store_down(registry: CollectorRegistr
     store = Store()
     dependency = Dependency("store", store.connect, Store.close)
 
-    def look() -> Samples:
+    def collect() -> Samples:
         with dependency.client():
-            raise NotThereError("there is no topic events")
+            raise NotFoundError("there is no topic events")
 
-    part = Part("stream events", 1, look)
-    Scheduler([part], [dependency], Gauges(SELF_METRICS, registry)).look(part)
+    part = Part("stream events", 1, collect)
+    Scheduler([part], [dependency], Gauges(SELF_METRICS, registry)).collect(part)
     assert dependency.up is True
     assert part.succeeded_at is None
 

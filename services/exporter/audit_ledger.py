@@ -19,7 +19,7 @@ _AUDIT = f"""
 """
 
 
-def look(client: Client) -> Samples:
+def collect(client: Client) -> Samples:
     """Return the missing offsets per partition, and the time of each topic's last audit.
 
     Raises:

@@ -12,7 +12,7 @@ from services.contracts.tables import SIGNALS_VIEW
 from services.exporter.gauges import Samples
 
 
-def look(client: Client, catalogue: Collection[int]) -> Samples:
+def collect(client: Client, catalogue: Collection[int]) -> Samples:
     """Return the number of signals for films that are not in ``catalogue``.
 
     Raises:
