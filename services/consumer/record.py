@@ -1,6 +1,7 @@
 """A Kafka record as a plain value, so that everything after the poll is independent of Kafka's client."""
 
 from dataclasses import dataclass
+from operator import methodcaller
 from typing import Protocol
 
 from opentelemetry.trace import SpanContext
@@ -15,6 +16,13 @@ LONGEST_HEADER = 128
 
 Headers = dict[str, str | bytes | None] | list[tuple[str, str | bytes | None]]
 """As Kafka's client gives them."""
+
+_headers_of = methodcaller("headers")
+"""Calls ``message.headers()`` so that CPython always checks the result.
+
+The specialised instructions of a warm call of a C method do not check. For a name that is not UTF-8 Kafka's client
+(confluent-kafka 2.16) sets an exception and still returns a list, with NULLs; using it unchecked crashes the process.
+"""
 
 
 class KafkaMessage(Protocol):
@@ -83,7 +91,7 @@ def _origin(message: KafkaMessage) -> Origin | None:
     Headers come from any producer and only serve tracing: unreadable ones are ignored.
     """
     try:
-        headers = message.headers()
+        headers: Headers | None = _headers_of(message)
     except Exception:  # a name that is not UTF-8: UnicodeDecodeError, or SystemError around it
         return None
     if not headers:

@@ -251,8 +251,11 @@ class World:
 
     def wait_drained(self, deadline_seconds: float = 60) -> float:
         """Wait until everything produced is committed; returns the seconds."""
-        logs = "\n".join(process.log_tail(15) for process in self.consumers[-3:])
-        return wait_until(lambda: self.lag() == 0, deadline_seconds, f"everything committed\n{logs}", 0.2)
+        try:
+            return wait_until(lambda: self.lag() == 0, deadline_seconds, "everything committed", 0.2)
+        except AssertionError as error:
+            logs = "\n".join(process.log_tail(15) for process in self.consumers[-3:])
+            raise AssertionError(f"{error}\n{logs}") from None
 
     def missing(self, topic_name: str = "") -> int:
         """What a full audit of the topic (of events, unless named) finds missing."""
