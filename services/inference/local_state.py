@@ -3,12 +3,12 @@
 One folder per machine (setting ``REPLICA_STATE_DIR``); replicas on the machine may share it. A file is a pydantic
 model as JSON, named by its owner:
 
-    state = LocalState(settings.local_state_dir)     # made once, in `main`, and passed in
-    state.write("champion", ServedModel(version="v1"))  # after PostgreSQL has told; call it as often as you like
-    held = state.read("champion", ServedModel)       # when PostgreSQL does not answer; None: nothing is kept
+    state = LocalState(settings.local_state_dir)        # created once, in `main`, and passed in
+    state.write("champion", ServedModel(version="v1"))  # after each read from PostgreSQL; does nothing if unchanged
+    held = state.read("champion", ServedModel)          # when PostgreSQL does not answer; None: nothing kept
 
-Writing never raises: a full disk or a read-only folder costs the next start, not this request. Whoever reads
-something treats it as old: it is what was true when it was written, and is read again once the store answers.
+Writing never raises: a full disk or a read-only folder affects the next start, not this request. Treat what you read
+as outdated: it was true when it was written. Read it again from the store once that answers.
 """
 
 import hashlib

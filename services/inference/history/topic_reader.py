@@ -97,7 +97,7 @@ class TopicReader:
         return consumer
 
     def take(self, consumer: Consumer) -> Read:
-        """Return what has arrived, at most `BATCH` messages and one; waits `POLL_SECONDS` for the first."""
+        """Return what has arrived, at most `BATCH` + 1 messages; waits `POLL_SECONDS` for the first."""
         first = consumer.poll(POLL_SECONDS)
         return self.read([] if first is None else [first, *consumer.consume(BATCH, 0)])
 
@@ -129,12 +129,12 @@ class TopicReader:
     def read_again(
         self, spans: Spans, fold: Callable[[list[Change], dict[int, tuple[int, int]]], None], stop: threading.Event
     ) -> None:
-        """Read one span of each partition. Blocks until all are read, or until their records end before they do.
+        """Read one span of each partition. Blocks until all are read or the partitions end earlier.
 
-        ``fold`` gets the changes as they come, and per partition which offsets they are from: progress to be kept.
+        ``fold`` gets the changes as they arrive, and per partition the range of offsets that they cover.
 
         Raises:
-            KafkaException: the broker refuses, or has deleted what is wanted.
+            KafkaException: the broker refuses, or has deleted the records.
             TimeoutError: it does not answer.
         """
         left = {partition: (first, end) for partition, first, end in reversed(list(spans))}
@@ -185,7 +185,7 @@ def readable(client: AdminClient, topic: TopicIdentity, *, timeout_seconds: floa
 
     Raises:
         KafkaException: no partition answers.
-        TimeoutError: neither.
+        TimeoutError: no partition answers in time.
     """
     places = [TopicPartition(topic.name, p) for p in topic.partitions]
     first, last = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
@@ -210,5 +210,5 @@ def readable(client: AdminClient, topic: TopicIdentity, *, timeout_seconds: floa
 
 
 def _int(value: int | None) -> int:
-    assert value is not None, "a message without an error, or an end of a partition, has a place"
+    assert value is not None, "a record or an end of partition has a partition and an offset"
     return value

@@ -49,7 +49,7 @@ async def _body(request: Request) -> bytes:
 
 
 def parse(body: bytes) -> tuple[list[EventIn], str]:
-    """Return a body's events and what to put before a field's name: the body is one event, or {"events": […]}.
+    """Return a body's events and the prefix of their fields' names: the body is one event, or {"events": […]}.
 
     Raises:
         ProblemError: 422 that names the first wrong fields and counts the others.

@@ -51,7 +51,7 @@ def kafka_headers(request: Request, place: SpanContext) -> dict[str, str]:
 class RequestContext:
     """ASGI middleware; ``on_error`` makes the answer to an unexpected exception from the request's id.
 
-    It runs for every request, so it is written to cost little: `tests.bench.bench_observability` watches.
+    It runs for every request, so it has to be cheap; `tests.bench.bench_observability` measures it.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, on_error: Callable[[str], Response]) -> None:

@@ -12,7 +12,7 @@ Indices = NDArray[np.intp]
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """One viewer's whole history beside the films of a bundle, m rows, oldest first.
+    """One viewer's whole history, m rows, oldest first, with its films' indices in a bundle.
 
     Compared by identity: a model may keep what it computes for one as long as the history itself is kept.
     """

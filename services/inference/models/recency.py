@@ -22,9 +22,9 @@ class Recency:
     order: NDArray[np.float32]
     """(n,) greater is better, no two alike: ties are broken by popularity of all time, then by id, ascending."""
     scores: NDArray[np.float32]
-    """(n,) from 1: how many viewers like the film, from a signal in the recent window. Below 1: none do, and the
-    number only orders: the shorter the longer window in which the film was liked, the higher, and within one window
-    the more viewers, the higher. 0: nobody ever liked it."""
+    """(n,) 1 or more: how many viewers like the film, from a signal in the recent window. Between 0 and 1: none do, and
+    the number only gives the order: higher for a film that was liked in a shorter window, and within one window for a
+    film that more viewers like. 0: never liked."""
 
 
 def recency_of(arrays: Mapping[str, NDArray[Any]], recent_days: int, confidence: ConfidenceParameters) -> Recency:

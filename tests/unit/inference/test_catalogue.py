@@ -1,4 +1,4 @@
-"""The films in memory and how they are looked up; the search and real changes are in the integration tests."""
+"""The films in memory and how they are looked up; integration tests cover search and real changes."""
 
 import asyncio
 import threading
@@ -20,21 +20,21 @@ from services.inference.local_state import LocalState
 
 
 class Database:
-    """Films and their version in place of PostgreSQL; answers when it is told to."""
+    """A stand-in for PostgreSQL with films and their version; look-ups block while `answers` is cleared."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[int, str, int | None, list[str]]] = [(1, "One", 1995, ["Drama"]), (2, "Two", None, [])]
         self.version = 1
-        self.looks = 0
+        self.look_ups = 0
         self.reads = 0
-        self.trouble: Exception | None = None
+        self.error: Exception | None = None
         self.answers = threading.Event()
         self.answers.set()
 
     @contextmanager
     def connection(self, *, seconds: float = 3.0) -> Iterator[Any]:
-        if self.trouble is not None:
-            raise self.trouble
+        if self.error is not None:
+            raise self.error
         yield self
 
     @contextmanager
@@ -45,7 +45,7 @@ class Database:
         if "title" in statement:
             self.reads += 1
         elif "version" in statement:
-            self.looks += 1
+            self.look_ups += 1
             assert self.answers.wait(10)
         return SimpleNamespace(fetchall=lambda: self.rows, fetchone=lambda: (self.version,))
 
@@ -82,36 +82,36 @@ def test_films_are_replaced_as_a_whole_and_only_when_they_have_changed(
     catalogue.refresh()
     assert (len(catalogue), catalogue.get(ItemId(3))) == (3, Item(id=ItemId(3), title="Film 3", year=2000, genres=[]))
     assert before is not None
-    assert ItemId(3) not in before.items, "whoever holds the old films keeps a consistent view"
+    assert ItemId(3) not in before.items, "holders of the old snapshot keep a consistent view"
 
 
-def test_films_in_memory_are_known_without_asking(catalogue: Catalogue, database: Database) -> None:
+def test_films_in_memory_are_known_without_a_look_up(catalogue: Catalogue, database: Database) -> None:
     catalogue.refresh()
-    database.trouble = psycopg.OperationalError("away")
+    database.error = psycopg.OperationalError("away")
     assert unknown(catalogue, 1, 2) == set()
 
 
-def test_a_film_that_came_since_is_found_by_a_look(catalogue: Catalogue, database: Database) -> None:
+def test_a_film_added_since_the_last_read_is_found_by_a_look_up(catalogue: Catalogue, database: Database) -> None:
     database.add(3)
     assert unknown(catalogue, 3, 4) == {4}
 
 
-def test_within_a_second_of_a_look_a_film_is_unknown_without_another(catalogue: Catalogue, database: Database) -> None:
+def test_within_a_second_of_a_look_up_an_unknown_film_causes_no_other(catalogue: Catalogue, database: Database) -> None:
     assert unknown(catalogue, 4) == {4}
-    looks = database.looks
+    look_ups = database.look_ups
     assert unknown(catalogue, 5) == {5}
-    assert database.looks == looks
+    assert database.look_ups == look_ups
 
 
-def test_whether_a_film_exists_is_never_guessed_while_postgresql_is_away(
+def test_whether_a_film_exists_is_never_guessed_while_postgresql_is_down(
     catalogue: Catalogue, database: Database
 ) -> None:
-    database.trouble = psycopg.OperationalError("away")
+    database.error = psycopg.OperationalError("away")
     with pytest.raises(psycopg.OperationalError):
         unknown(catalogue, 4)
 
 
-def test_however_many_ask_a_frozen_postgresql_one_look_is_under_way_and_all_are_told_in_time(
+def test_concurrent_callers_share_one_look_up_of_a_frozen_postgresql_and_all_fail_in_time(
     catalogue: Catalogue, database: Database
 ) -> None:
     database.answers.clear()
@@ -122,10 +122,10 @@ def test_however_many_ask_a_frozen_postgresql_one_look_is_under_way_and_all_are_
 
     answers = asyncio.run(ask())
     assert {type(answer) for answer in answers} == {psycopg.OperationalError}
-    assert database.looks == 1
+    assert database.look_ups == 1
 
 
-def test_films_that_were_kept_serve_until_postgresql_answers(
+def test_films_kept_on_disk_are_served_until_postgresql_answers(
     catalogue: Catalogue, database: Database, tmp_path: Path
 ) -> None:
     catalogue.refresh()
@@ -135,11 +135,11 @@ def test_films_that_were_kept_serve_until_postgresql_answers(
     assert len(restarted) == 2
     restarted.refresh()
     restarted.read_kept()
-    assert len(restarted) == 3, "what was kept never replaces what PostgreSQL said"
+    assert len(restarted) == 3, "kept films never replace those read from PostgreSQL"
     restarted.close()
 
 
-def test_genres_are_columns_by_name_and_a_film_that_left_has_its_number_for_a_title() -> None:
+def test_genres_are_columns_in_order_of_name_and_a_removed_film_has_a_placeholder_title() -> None:
     films = Films(
         {
             ItemId(9): Item(id=ItemId(9), title="Nine", genres=["War", "Drama"]),

@@ -1,4 +1,4 @@
-"""What POST /v1/events takes, and what it says about what it does not take: in words, the first errors and a count."""
+"""Bodies of POST /v1/events: what is accepted, and how errors are named and counted."""
 
 import json
 import time
@@ -45,7 +45,7 @@ def test_one_event_and_several() -> None:
         (b'{"events": [], "events": [{"user_id": 1, "item_id": 2, "action": "like"}]}', "events"),
     ],
 )
-def test_a_name_given_twice_is_not_half_ignored(body: bytes, field: str) -> None:
+def test_a_duplicate_name_is_refused(body: bytes, field: str) -> None:
     error = refused(body)
     assert (error.errors[0].field, error.errors[0].message) == (field, "is given more than once")
 
@@ -91,14 +91,14 @@ def test_a_name_given_twice_is_not_half_ignored(body: bytes, field: str) -> None
         (b"1", "body"),
     ],
 )
-def test_a_bad_body_is_refused_in_words(body: bytes, field: str) -> None:
+def test_an_invalid_body_is_refused_with_a_message(body: bytes, field: str) -> None:
     error = refused(body)
     assert error.errors[0].field == field
     assert len(error.errors[0].message) > 5
 
 
 @pytest.mark.parametrize("depth", [2, 150, 199, 201, 5_000])
-def test_nesting_of_any_depth_is_refused_in_words(depth: int) -> None:
+def test_nesting_of_any_depth_is_refused_with_a_message(depth: int) -> None:
     refused(like(source='{"a":' * depth + "1" + "}" * depth))
     refused(like(source="[" * depth + "]" * depth))
 
@@ -124,7 +124,7 @@ UNKNOWN = {f"x{n}": 1 for n in range(90_000)}
         ({"x" * 1_000_000: 1}, "user_id", 4),
     ],
 )
-def test_of_very_many_errors_the_first_are_named_and_all_are_counted_in_little_time(
+def test_with_very_many_errors_the_first_are_named_and_all_are_counted_quickly(
     body: Any, first: str, count: int
 ) -> None:
     raw = json.dumps(body).encode()
@@ -138,6 +138,6 @@ def test_of_very_many_errors_the_first_are_named_and_all_are_counted_in_little_t
     assert len(error.value.problem("id").model_dump_json()) < 20_000
 
 
-def test_errors_of_a_known_and_of_an_unknown_field_stand_together() -> None:
+def test_errors_of_known_and_unknown_fields_are_reported_together() -> None:
     error = refused({"events": [LIKE, LIKE | {"item_id": 0, "surprise": 1, "more": 2}]})
     assert {e.field for e in error.errors} == {"events.1.item_id", "events.1.surprise", "events.1.more"}

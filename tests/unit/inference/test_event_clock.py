@@ -1,4 +1,4 @@
-"""A time that a client states is kept; the times that we stamp go forward per viewer."""
+"""A client's event time is kept; the times that we assign only increase per viewer."""
 
 from datetime import datetime, timedelta, timezone
 
@@ -30,14 +30,14 @@ def test_a_stated_time_is_kept_before_and_after_the_viewers_last() -> None:
     assert clock.stamp(TWO, None, NOW) == NOW
 
 
-def test_a_stamped_time_lies_after_the_signal_that_it_replaces() -> None:
+def test_an_assigned_time_is_after_that_of_the_replaced_signal() -> None:
     clock = EventClock()
     assert clock.stamp(ONE, None, NOW, NOW + STEP) == NOW + 2 * STEP  # another replica's clock is ahead
     assert clock.stamp(TWO, NOW, NOW, NOW + STEP) == NOW
 
 
 @given(st.lists(st.tuples(st.sampled_from([ONE, TWO]), st.none() | OFFSETS, OFFSETS, st.none() | OFFSETS), max_size=30))
-def test_stated_times_stand_and_stamped_ones_lie_after_all_before_them(
+def test_stated_times_are_kept_and_assigned_times_are_after_all_earlier_ones(
     stamps: list[tuple[UserId, int | None, int, int | None]],
 ) -> None:
     clock, greatest = EventClock(), {ONE: NOW - timedelta(days=1), TWO: NOW - timedelta(days=1)}
@@ -53,7 +53,7 @@ def test_stated_times_stand_and_stamped_ones_lie_after_all_before_them(
         greatest[user] = max(greatest[user], time)
 
 
-def test_memory_is_bounded_and_the_viewers_seen_last_are_kept() -> None:
+def test_memory_is_bounded_and_the_most_recent_viewers_are_kept() -> None:
     clock = EventClock(capacity=2)
     for user in (ONE, TWO, ONE, UserId(3)):
         clock.stamp(user, None, NOW)

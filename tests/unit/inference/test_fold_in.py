@@ -1,4 +1,4 @@
-"""The fold-in is implicit's `recalculate_user`, by either of its two ways."""
+"""The fold-in equals implicit's `recalculate_user`, whichever of the two systems it solves."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def test_fold_in_gives_the_factors_of_recalculate_user(trained: Any, length: int
     np.testing.assert_allclose(folded, expected, rtol=2e-3, atol=2e-4 * np.abs(expected).max())
 
 
-def test_only_negative_signals_fold_to_no_taste_at_all(trained: Any) -> None:
+def test_negative_signals_alone_fold_in_to_zero_factors(trained: Any) -> None:
     basis = precompute(trained.item_factors, REGULARIZATION)
     assert not fold_in(basis, np.array([3, 5]), np.array([-3, -1.5], np.float32)).any()
 

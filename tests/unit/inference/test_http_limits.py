@@ -1,4 +1,4 @@
-"""What a connection may cost, on a real socket: headers, bodies, time, pipelining, and how many there are."""
+"""Connection limits, on a real socket: headers, bodies, time, pipelining, and the number of connections."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ BIG_ANSWER = 64 << 20
 
 
 class Served:
-    """A server of a small application; each test has its own connections."""
+    """A server running a small application, and the connections that one test opens."""
 
     def __init__(self) -> None:
         self.disconnects = 0
@@ -98,7 +98,7 @@ def status(connection: socket.socket) -> int:
 
 
 def sent_all(connection: socket.socket, parts: list[bytes], pause: float = 0) -> bool:
-    """Send one part after the other; False when the server hangs up before the end."""
+    """Send the parts one after another; return False if the server hangs up before the end."""
     try:
         for part in parts:
             connection.sendall(part)
@@ -142,7 +142,7 @@ def test_a_head_that_is_too_large_is_refused_before_it_is_complete(served: Serve
     connection = served.connect()
 
     def send() -> None:
-        with suppress(OSError):  # the server has seen enough
+        with suppress(OSError):  # the server hangs up before it has everything
             connection.sendall(head)
 
     sender = threading.Thread(target=send)
@@ -156,7 +156,7 @@ def test_a_head_that_is_too_large_is_refused_before_it_is_complete(served: Serve
     assert works(served)
 
 
-def test_a_head_within_the_limits_passes_however_it_is_cut(served: Served) -> None:
+def test_a_head_within_the_limits_passes_however_it_is_split(served: Served) -> None:
     head = b"GET / HTTP/1.1\r\nHost: x\r\na: " + b"b" * 15_000 + b"\r\n\r\n"
     connection = served.connect()
     for _ in range(3):
@@ -166,7 +166,7 @@ def test_a_head_within_the_limits_passes_however_it_is_cut(served: Served) -> No
         assert connection.recv(1000).startswith(b"HTTP/1.1 200")
 
 
-def test_a_large_body_is_no_head(served: Served) -> None:
+def test_a_large_body_does_not_count_as_a_head(served: Served) -> None:
     body = b"x" * 1_000_000
     connection = served.connect()
     for _ in range(2):
@@ -189,35 +189,35 @@ def test_trailers_are_ignored_and_bounded(served: Served) -> None:
 def test_a_head_that_takes_too_long_is_refused(served: Served, start: bytes) -> None:
     connection = served.connect()
     connection.sendall(start)
-    begun = time.monotonic()
+    started = time.monotonic()
     assert status(connection) == 408
-    assert 0.4 < time.monotonic() - begun < 1.5
+    assert 0.4 < time.monotonic() - started < 1.5
 
 
-def test_one_byte_now_and_then_does_not_keep_a_connection(served: Served) -> None:
+def test_trickled_bytes_do_not_keep_a_connection_open(served: Served) -> None:
     connection = served.connect()
     connection.sendall(GET)
     assert connection.recv(1000).startswith(b"HTTP/1.1 200")
-    begun = time.monotonic()
+    started = time.monotonic()
     assert not sent_all(connection, [b"G", b"E", b"T", b" ", b"/", *[b"a"] * 100], pause=0.1)
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - started < 4
 
 
-def test_a_body_that_takes_too_long_is_refused_and_the_application_is_told(served: Served) -> None:
+def test_a_body_that_takes_too_long_is_refused_and_the_application_sees_a_disconnect(served: Served) -> None:
     connection = served.connect()
     connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
     assert status(connection) == 408
     until(lambda: served.disconnects == 1)
 
 
-def test_time_that_the_application_takes_is_not_the_clients(served: Served) -> None:
+def test_the_applications_time_does_not_count_against_the_client(served: Served) -> None:
     connection = served.connect()
     for _ in range(4):
         connection.sendall(GET.replace(b"hello", b"slow"))
         assert connection.recv(1000).startswith(b"HTTP/1.1 200")
 
 
-def test_who_does_not_read_the_answer_is_hung_up_on(served: Served) -> None:
+def test_a_client_that_does_not_read_the_answer_is_disconnected(served: Served) -> None:
     connection = served.connect()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.sendall(GET.replace(b"hello", b"big"))
@@ -225,7 +225,7 @@ def test_who_does_not_read_the_answer_is_hung_up_on(served: Served) -> None:
     until(lambda: served.connections == 0)
 
 
-def test_who_reads_a_large_answer_slowly_gets_it(served: Served) -> None:
+def test_a_client_that_reads_a_large_answer_slowly_gets_it(served: Served) -> None:
     connection = served.connect()
     connection.sendall(GET.replace(b"hello", b"big").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
     received = 0
@@ -236,7 +236,7 @@ def test_who_reads_a_large_answer_slowly_gets_it(served: Served) -> None:
     assert received > BIG_ANSWER
 
 
-def test_too_many_pipelined_requests_end_the_connection_and_no_other(served: Served) -> None:
+def test_too_many_pipelined_requests_close_only_their_own_connection(served: Served) -> None:
     connection = served.connect()
     connection.sendall(GET * 16)
     assert len(connection.recv(100_000, socket.MSG_PEEK)) > 0
@@ -257,7 +257,7 @@ def test_idle_connections_make_room_for_new_ones(served: Served) -> None:
     assert served.connections <= 11
 
 
-def test_when_all_connections_are_at_work_one_more_is_told_so(served: Served) -> None:
+def test_when_all_connections_are_busy_a_new_one_gets_a_503(served: Served) -> None:
     busy = []
     for _ in range(10):
         connection = served.connect()
@@ -270,13 +270,13 @@ def test_when_all_connections_are_at_work_one_more_is_told_so(served: Served) ->
 
 
 @pytest.mark.parametrize("garbage", [b"\x16\x03\x01\x02\x00\x01\x00", b"nonsense\r\n\r\n", b"GET  / HTTP/9.9\r\n\r\n"])
-def test_what_is_not_http_is_a_400(served: Served, garbage: bytes) -> None:
+def test_anything_but_http_gets_a_400(served: Served, garbage: bytes) -> None:
     connection = served.connect()
     connection.sendall(garbage)
     assert status(connection) == 400
 
 
-def test_an_upgrade_is_answered_as_if_it_was_not_asked_for(served: Served) -> None:
+def test_an_upgrade_header_is_ignored(served: Served) -> None:
     connection = served.connect()
     connection.sendall(GET.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"))
     assert b" 200 " in answer(connection)

@@ -1,4 +1,4 @@
-"""Erased viewers stay refused over a restart, whatever replica of the machine noted them."""
+"""Erased viewers stay refused after a restart, whichever replica on the machine recorded them."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -31,7 +31,7 @@ def replica(folder: Path) -> tuple[Erasure, LiveHistory]:
     return erasure, live
 
 
-def test_what_one_replica_notes_another_does_not_take_back(tmp_path: Path) -> None:
+def test_a_replica_never_drops_erasures_that_another_recorded(tmp_path: Path) -> None:
     one, other, one_again = (replica(tmp_path)[0] for _ in range(3))
     one._forget(frozenset({UserId(1)}))
     other._forget(frozenset({UserId(2)}))
@@ -41,7 +41,7 @@ def test_what_one_replica_notes_another_does_not_take_back(tmp_path: Path) -> No
     assert [user for user in (1, 2, 3) if live.is_erased(UserId(user))] == [1, 2]
 
 
-def test_without_anything_kept_nobody_is_refused(tmp_path: Path) -> None:
+def test_with_nothing_kept_nobody_is_refused(tmp_path: Path) -> None:
     restarted, live = replica(tmp_path)
     restarted.read_kept()
     assert live.erased == frozenset()

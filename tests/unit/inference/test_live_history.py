@@ -30,7 +30,7 @@ def test_the_same_event_again_changes_neither_the_signals_nor_the_revision() -> 
     assert live.of(NEW).revision != once.revision
 
 
-def test_what_was_read_does_not_change_afterwards() -> None:
+def test_a_snapshot_does_not_change_afterwards() -> None:
     live = LiveHistory()
     live.apply(like(NEW, 1))
     before = live.of(NEW).slots
@@ -38,7 +38,7 @@ def test_what_was_read_does_not_change_afterwards() -> None:
     assert len(before) == 1
 
 
-def test_pruning_drops_exactly_what_the_model_has_as_new_or_newer(tmp_path: Path) -> None:
+def test_pruning_drops_exactly_what_the_model_has_in_the_same_or_a_newer_version(tmp_path: Path) -> None:
     model = load_served(make_bundle(tmp_path, likes={7: [1, 2]}), "champion", CREATED)
     live = LiveHistory()
     for event in (like(KNOWN, 1, BEFORE), like(KNOWN, 2, AFTER), like(KNOWN, 3, BEFORE), like(NEW, 1, BEFORE)):
@@ -48,7 +48,7 @@ def test_pruning_drops_exactly_what_the_model_has_as_new_or_newer(tmp_path: Path
     assert sorted(slot >> 2 for slot in live.of(NEW).slots) == [1]
 
 
-def test_a_viewer_without_live_signals_costs_no_memory(tmp_path: Path) -> None:
+def test_a_viewer_without_live_signals_takes_no_memory(tmp_path: Path) -> None:
     model = load_served(make_bundle(tmp_path, likes={7: [1, 2]}), "champion", CREATED)
     live = LiveHistory()
     live.apply(like(KNOWN, 1, BEFORE))

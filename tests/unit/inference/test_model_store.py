@@ -1,4 +1,4 @@
-"""Which model is served, step by step; the real registry and topic are in the integration tests."""
+"""Which model is served, step by step; integration tests cover the real registry and topic."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,27 +20,29 @@ from tests.support.bundles import CREATED, make_bundle
 
 
 class World:
-    """A model store; a registry, a follower and a live history that note in order what is asked of them."""
+    """A model store; its registry, follower and live history are stand-ins that record calls in order."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
         self.calls: list[tuple[str, str | None]] = []
         self.best: str | None = None
-        self.trouble: Exception | None = None
+        self.error: Exception | None = None
         self.replay: ReplayError | None = None
         monkeypatch.setattr("services.inference.models.store.champion", lambda _connection: self._champion())
         self.store = self.restarted()
 
     def restarted(self) -> ModelStore:
-        """A store as another process on this machine makes it."""
+        """A store as the next process on this machine creates it."""
         self.metrics = Metrics(CollectorRegistry())
         parts: dict[str, Any] = {
             "pool": SimpleNamespace(connection=self._connection),
             "catalogue": SimpleNamespace(
-                refresh=lambda: self._note("films read"), read_kept=lambda: self._note("films that were kept read")
+                refresh=lambda: self._record("films read"), read_kept=lambda: self._record("kept films read")
             ),
-            "live": SimpleNamespace(prune=lambda held: self._note(f"pruned by {held.__self__.version}")),
-            "follower": SimpleNamespace(cover=self._cover, uncover=lambda start: self._note(f"uncovered {_at(start)}")),
+            "live": SimpleNamespace(prune=lambda held: self._record(f"pruned by {held.__self__.version}")),
+            "follower": SimpleNamespace(
+                cover=self._cover, uncover=lambda start: self._record(f"uncovered {_at(start)}")
+            ),
         }
         self.store = ModelStore(
             self.folder, state=LocalState(self.folder / "state"), metrics=self.metrics, now=lambda: CREATED, **parts
@@ -56,19 +58,19 @@ class World:
 
     @contextmanager
     def _connection(self) -> Iterator[None]:
-        if self.trouble is not None:
-            raise self.trouble
+        if self.error is not None:
+            raise self.error
         yield
 
     def _champion(self) -> Any:
         return None if self.best is None else SimpleNamespace(version=self.best, stage=Stage.CHAMPION)
 
     def _cover(self, start: StartingPoint) -> None:
-        self._note(f"covered {_at(start)}")
+        self._record(f"covered {_at(start)}")
         if self.replay is not None:
             raise self.replay
 
-    def _note(self, what: str) -> None:
+    def _record(self, what: str) -> None:
         current = self.store.current if hasattr(self, "store") else None
         self.calls.append((what, None if current is None else current.version))
 
@@ -99,7 +101,7 @@ def test_history_is_covered_before_the_swap_and_pruned_after_it(world: World) ->
     assert world.metrics.registry.get_sample_value("model_info", {"version": "v2", "stage": "champion"}) == 1
 
 
-def test_the_champion_that_is_served_already_is_not_loaded_again(world: World) -> None:
+def test_a_champion_already_served_is_not_loaded_again(world: World) -> None:
     world.publish("v1")
     world.store.reload()
     served = world.store.current
@@ -115,7 +117,7 @@ def test_before_the_first_promotion_nothing_is_served_and_the_films_are_read(wor
     assert world.calls == [("films read", None)]
 
 
-def test_a_bundle_that_is_refused_leaves_the_old_model_and_says_why_until_the_next_one(world: World) -> None:
+def test_a_refused_bundle_leaves_the_old_model_and_a_reason_until_the_next_one(world: World) -> None:
     world.publish("v1")
     world.store.reload()
     world.publish("v2")
@@ -131,7 +133,7 @@ def test_a_bundle_that_is_refused_leaves_the_old_model_and_says_why_until_the_ne
     assert (world.store.current.version, world.store.refused) == ("v3", None)
 
 
-def test_a_model_whose_part_of_the_topic_is_still_being_read_is_served_at_a_later_look(world: World) -> None:
+def test_a_model_that_waits_for_the_topic_to_be_read_is_served_by_a_later_reload(world: World) -> None:
     world.publish("v1", 5)
     world.store.reload()
     world.publish("v0", 1)
@@ -140,30 +142,30 @@ def test_a_model_whose_part_of_the_topic_is_still_being_read_is_served_at_a_late
         world.store.reload()
     assert world.store.current is not None
     assert (world.store.current.version, world.store.is_reading_back, world.reloads("failed")) == ("v1", True, 1)
-    assert ("pruned by v0", "v1") not in world.calls, "the signals that only memory has stay there"
+    assert ("pruned by v0", "v1") not in world.calls, "signals that are only in memory stay there"
     world.replay = None
     world.store.reload()
     assert (world.store.current.version, world.store.is_reading_back) == ("v0", False)
 
 
-def test_without_postgresql_a_replica_serves_what_the_last_process_served_and_then_the_champion(world: World) -> None:
+def test_without_postgresql_a_replica_serves_the_last_served_model_and_then_the_champion(world: World) -> None:
     world.publish("v1")
     world.store.reload()
     world.publish("v2")
     restarted = world.restarted()
-    world.trouble = psycopg.OperationalError("away")
+    world.error = psycopg.OperationalError("away")
     with pytest.raises(psycopg.OperationalError):
         restarted.reload()
     restarted.serve_kept()
     assert restarted.current is not None
     assert (restarted.current.version, restarted.current.stage) == ("v1", "champion")
-    assert ("films that were kept read", None) in world.calls
-    world.trouble = None
+    assert ("kept films read", None) in world.calls
+    world.error = None
     restarted.reload()
     assert restarted.current.version == "v2"
 
 
-def test_what_was_kept_is_not_served_over_a_model_or_when_its_bundle_is_gone(world: World) -> None:
+def test_a_kept_model_is_not_served_if_one_is_served_already_or_its_bundle_is_gone(world: World) -> None:
     world.publish("v1")
     world.store.reload()
     served = world.store.current

@@ -1,4 +1,4 @@
-"""What a viewer is shown: by strategy, with what they have seen left out."""
+"""What a viewer is shown: by strategy, without the films already seen."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -96,7 +96,7 @@ def test_an_unliked_film_may_come_back_but_a_rated_or_watched_one_may_not(model:
     assert 1 not in shown(model, model.history(KNOWN, rated))
 
 
-def test_a_viewer_nobody_knows_gets_popular_films(model: ServedBundle) -> None:
+def test_an_unknown_viewer_gets_popular_films(model: ServedBundle) -> None:
     history = model.history(UNKNOWN, {})
     assert strategy(model, history) is Strategy.POPULAR
     assert shown(model, history, 3) == [1, 2, 3]
@@ -108,7 +108,7 @@ def test_dislikes_alone_say_what_to_leave_out_not_what_to_show(model: ServedBund
     assert shown(model, history, 3) == [2, 4, 5]
 
 
-def test_a_like_of_a_film_that_the_model_does_not_know_is_kept_but_gives_no_taste(model: ServedBundle) -> None:
+def test_a_like_of_a_film_unknown_to_the_model_is_kept_and_the_list_is_a_fallback(model: ServedBundle) -> None:
     live = slots((4_000, Action.LIKE))
     history = model.history(UNKNOWN, live)
     assert strategy(model, history) is Strategy.POPULAR_FALLBACK
@@ -118,11 +118,11 @@ def test_a_like_of_a_film_that_the_model_does_not_know_is_kept_but_gives_no_tast
     assert signals.item_ids.tolist() == [4_000]
 
 
-def test_a_dislike_of_a_film_that_the_model_does_not_know_is_no_reason_for_a_fallback(model: ServedBundle) -> None:
+def test_after_a_dislike_of_a_film_unknown_to_the_model_the_list_is_not_a_fallback(model: ServedBundle) -> None:
     assert strategy(model, model.history(UNKNOWN, slots((4_000, Action.DISLIKE)))) is Strategy.POPULAR
 
 
-def test_a_genre_keeps_only_its_films(model: ServedBundle) -> None:
+def test_a_genre_filter_keeps_only_its_films(model: ServedBundle) -> None:
     films = shelf(model)
     comedies = of(films, rank(films, model.history(KNOWN, {}), 100, genre=1))
     assert all(i % 2 == 0 for i in comedies)
@@ -145,7 +145,7 @@ def test_a_film_that_left_the_catalogue_is_in_no_list_and_another_takes_its_plac
         assert of(films, rank(films, history, 3)) == without[:3]
 
 
-def test_films_that_the_model_does_not_know_fill_a_list_up_by_id_with_an_honest_score(model: ServedBundle) -> None:
+def test_films_unknown_to_the_model_fill_up_a_list_by_id_and_scores_still_descend(model: ServedBundle) -> None:
     films = shelf(model, new=3)
     last = rank(films, model.history(KNOWN, slots((42, Action.DISLIKE))), 100)
     assert of(films, last)[-2:] == [41, 43]  # 42 is seen
@@ -160,7 +160,7 @@ def test_films_that_the_model_does_not_know_fill_a_list_up_by_id_with_an_honest_
     assert len(of(films, nearest(films, 41, ["Action"], 100))) == 42
 
 
-def test_genres_are_the_catalogues_of_today(model: ServedBundle) -> None:
+def test_genres_are_those_of_the_current_catalogue(model: ServedBundle) -> None:
     films = shelf(model, genres={1: "Western", 2: "Western"})
     assert films.films.genre_index == {"Action": 0, "Comedy": 1, "Western": 2}
     assert of(films, popular(films, 9, genre=2)) == [1, 2]
@@ -182,7 +182,7 @@ def test_similar_films_are_ordered_by_the_cosine_and_leave_out_the_film_itself(m
     assert bool(np.all(np.diff(ranked.scores) <= 0))
 
 
-def test_films_like_an_unknown_one_share_its_genres_and_are_popular(model: ServedBundle) -> None:
+def test_films_similar_to_an_unknown_one_share_its_genres_most_popular_first(model: ServedBundle) -> None:
     films = shelf(model)
     assert of(films, nearest(films, 999, ["Comedy"], 2)) == [2, 4]
     assert of(films, nearest(films, 999, ["Western"], 2)) == [1, 2]

@@ -1,4 +1,4 @@
-"""The short way of decoding says what the long way says, wherever it says anything."""
+"""The fast path of decoding agrees with the slow path wherever it returns a change."""
 
 from datetime import datetime, timedelta, timezone
 from uuid import UUID
@@ -20,7 +20,7 @@ NOW_MS = to_microseconds(NOW) // 1_000
 IDS = st.integers(1, 5) | st.integers(1, MAX_ID) | st.sampled_from([MAX_ID, 10**15 - 1, 10**15])
 
 
-def long_way(value: bytes, time_ms: int) -> Change | None:
+def slow_path(value: bytes, time_ms: int) -> Change | None:
     try:
         event = from_json(Event, value, EPOCH + timedelta(milliseconds=time_ms))
     except ValidationError:
@@ -50,14 +50,14 @@ def events(draw: st.DrawFn) -> Event:
 
 @settings(deadline=None)
 @given(events(), st.sampled_from([NOW_MS, -1, 0, 7_258_118_400_000]))
-def test_both_ways_agree_about_every_event(event: Event, time_ms: int) -> None:
+def test_both_paths_agree_on_every_event(event: Event, time_ms: int) -> None:
     value = event.model_dump_json().encode()
-    assert quick_change(value, time_ms) in (None, long_way(value, time_ms))
+    assert quick_change(value, time_ms) in (None, slow_path(value, time_ms))
 
 
 @settings(deadline=None)
 @given(events(), st.data())
-def test_the_short_way_takes_nothing_that_the_long_way_refuses(event: Event, data: st.DataObject) -> None:
+def test_the_fast_path_accepts_nothing_that_the_slow_path_refuses(event: Event, data: st.DataObject) -> None:
     value = bytearray(event.model_dump_json().encode())
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(value) - 1))
@@ -69,11 +69,11 @@ def test_the_short_way_takes_nothing_that_the_long_way_refuses(event: Event, dat
         else:
             del value[at]
     found = quick_change(bytes(value), NOW_MS)
-    assert found is None or found == long_way(bytes(value), NOW_MS)
+    assert found is None or found == slow_path(bytes(value), NOW_MS)
 
 
 @pytest.mark.parametrize("action", Action)
-def test_what_our_producer_writes_goes_the_short_way(action: Action) -> None:
+def test_records_of_our_producer_take_the_fast_path(action: Action) -> None:
     for time in (NOW, NOW + timedelta(microseconds=5)):
         event = Event(
             user_id=UserId(42), item_id=ItemId(50), action=action, value=4.5 if action is Action.RATE else None,
@@ -81,7 +81,7 @@ def test_what_our_producer_writes_goes_the_short_way(action: Action) -> None:
         )  # fmt: skip
         found = quick_change(event.model_dump_json().encode(), NOW_MS)
         assert found is not None
-        assert found == long_way(event.model_dump_json().encode(), NOW_MS)
+        assert found == slow_path(event.model_dump_json().encode(), NOW_MS)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_what_our_producer_writes_goes_the_short_way(action: Action) -> None:
         (b"2026-11-26", b"1970-01-01"),
     ],
 )
-def test_what_is_not_certain_is_left_to_the_long_way(change: tuple[bytes, bytes]) -> None:
+def test_anything_uncertain_is_left_to_the_slow_path(change: tuple[bytes, bytes]) -> None:
     event = Event(
         user_id=UserId(42), item_id=ItemId(50), action=Action.LIKE, source="demo", event_id=UUID(int=1), event_time=NOW
     )

@@ -1,4 +1,4 @@
-"""`top_k` agrees with a plain sort on everything."""
+"""`top_k` agrees with a plain sort on any input."""
 
 import numpy as np
 from hypothesis import given
@@ -12,12 +12,12 @@ from services.inference.models.ranking import top_k
     k=st.integers(1, 50),
     data=st.data(),
 )
-def test_top_k_is_a_stable_sort_of_what_may_be_shown(scores: list[int], k: int, data: st.DataObject) -> None:
+def test_top_k_is_a_stable_sort_of_the_allowed_indices(scores: list[int], k: int, data: st.DataObject) -> None:
     n = len(scores)
     left_out = data.draw(st.sets(st.integers(0, n - 1)))
     allowed = data.draw(st.lists(st.booleans(), min_size=n, max_size=n) | st.none())
-    may = [i for i in range(n) if i not in left_out and (allowed is None or allowed[i])]
-    expected = sorted(may, key=lambda i: (-scores[i], i))[:k]
+    candidates = [i for i in range(n) if i not in left_out and (allowed is None or allowed[i])]
+    expected = sorted(candidates, key=lambda i: (-scores[i], i))[:k]
     result = top_k(
         np.array(scores, np.float32),
         k,

@@ -1,4 +1,4 @@
-"""Popular lately, worked out by hand: likes of five films at known ages, windows of 7 days, 28 days and all time."""
+"""Recent popularity, computed by hand: likes of five films at known ages, windows of 7 days, 28 days and all time."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ NOW = 1_000 * DAY
 
 
 def arrays(*likes: tuple[int, int], films: int, recent: list[int] | None = None) -> dict[str, NDArray[Any]]:
-    """A bundle's arrays: (film, age in days) of each like, in order of the films' ids within a viewer of their own."""
+    """A bundle's arrays; each like is given as (film, age in days)."""
     rows = len(likes)
     item, age = (
         (np.array(column, np.int64) for column in zip(*likes, strict=True)) if likes else (np.zeros(0, int),) * 2
@@ -39,22 +39,22 @@ def order(given: dict[str, NDArray[Any]]) -> tuple[list[int], list[float]]:
     return [int(i) + 1 for i in best_first], [round(float(s), 3) for s in recency.scores[best_first]]
 
 
-def test_after_the_recent_ones_come_the_films_of_ever_longer_windows() -> None:
+def test_after_recently_liked_films_come_those_of_increasingly_long_windows() -> None:
     # Film 1: three likes long ago. 2: one like 20 days ago. 3: two likes 25 days ago. 4: one like today. 5: none.
     given = arrays((1, 900), (1, 900), (1, 900), (2, 20), (3, 25), (3, 25), (4, 0), films=5)
     films, scores = order(given)
     assert films == [4, 3, 2, 1, 5]
-    assert scores[0] == 1  # how many like it
-    assert scores[-1] == 0  # nobody ever did
+    assert scores[0] == 1  # the number of likes
+    assert scores[-1] == 0  # never liked
     assert 1 > scores[1] > scores[2] > scores[3] > 0
 
 
-def test_films_liked_equally_often_lately_come_in_order_of_their_popularity() -> None:
+def test_films_with_equally_many_recent_likes_are_ordered_by_popularity() -> None:
     given = arrays((1, 0), (2, 0), (2, 300), (3, 0), (3, 300), (3, 300), films=3)
     assert order(given) == ([3, 2, 1], [1.0, 1.0, 1.0])
 
 
-def test_an_empty_recent_window_gives_the_longer_ones() -> None:
+def test_with_an_empty_recent_window_the_longer_ones_give_the_order() -> None:
     given = arrays((1, 100), (2, 8), (3, 9), (3, 9), films=3, recent=[0, 0, 0])
     films, scores = order(given)
     assert films == [3, 2, 1]
@@ -66,8 +66,8 @@ def test_a_bundle_without_a_history_or_without_films_works() -> None:
     assert order(arrays(films=0)) == ([], [])
 
 
-def test_what_is_no_like_counts_in_no_window_nor_does_a_film_that_the_model_does_not_know() -> None:
+def test_only_likes_of_films_in_the_model_count() -> None:
     given = arrays((4, 0), (1, 10), (2, 10), (3, 600), (9, 5), films=4)
     given["popularity"] = np.array([1, 5, 1, 1], np.float32)
-    given["history_opinion"][2] = -1  # or film 2 would come before film 1
+    given["history_opinion"][2] = -1  # a like would put film 2 before film 1
     assert order(given)[0] == [4, 1, 2, 3]

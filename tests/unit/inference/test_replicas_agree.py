@@ -1,4 +1,4 @@
-"""Several replicas take events in and read each other's from the topic: in the end all of them know the same."""
+"""Several replicas accept events and read each other's from the topic; all of them reach the same state."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -21,62 +21,62 @@ X = UUID(int=1)
 
 @dataclass
 class Replica:
-    """What of a replica decides about times and state; ``skew`` is how far its clock is ahead."""
+    """The parts of a replica that decide times and state; ``skew`` is how far its clock is ahead."""
 
     skew: timedelta = timedelta()
     clock: EventClock = field(default_factory=EventClock)
     live: LiveHistory = field(default_factory=LiveHistory)
 
     def post(self, event: EventIn, at: datetime = NOW) -> Event:
-        """Take an event in and return what goes to the topic."""
+        """Accept an event and return what goes to the topic."""
         stamped = complete(event, self.clock, self.live, at + self.skew)
         self.live.apply(stamped)
         return stamped
 
-    def knows(self, user: UserId = VIEWER) -> dict[tuple[int, Signal], float]:
+    def signals(self, user: UserId = VIEWER) -> dict[tuple[int, Signal], float]:
         """The viewer's signals: film and signal -> value."""
-        signals = [take_apart(slot, version) for slot, version in self.live.of(user).slots.items()]
-        return {(s.item_id, SIGNALS[s.signal]): s.value for s in signals}
+        found = [take_apart(slot, version) for slot, version in self.live.of(user).slots.items()]
+        return {(s.item_id, SIGNALS[s.signal]): s.value for s in found}
 
 
-def said(
+def event_in(
     action: Action, time: datetime | None = None, event_id: UUID | None = None, value: float | None = None
 ) -> EventIn:
     return EventIn(user_id=VIEWER, item_id=FILM, action=action, value=value, event_time=time, event_id=event_id)
 
 
 def test_a_like_that_is_sent_again_after_the_unlike_stays_withdrawn() -> None:
-    like = said(Action.LIKE, NOW, X)
+    like = event_in(Action.LIKE, NOW, X)
     for again in (Replica(), None):
         replica = Replica()
-        log = [replica.post(like), replica.post(said(Action.UNLIKE)), (again or replica).post(like)]
+        log = [replica.post(like), replica.post(event_in(Action.UNLIKE)), (again or replica).post(like)]
         assert log[0] == log[2]
         replica.live.apply(log[2])
-        assert replica.knows() == {(FILM, Signal.OPINION): 0.0}
+        assert replica.signals() == {(FILM, Signal.OPINION): 0.0}
 
 
-def test_a_like_of_yesterday_does_not_overtake_todays_dislike() -> None:
+def test_yesterdays_like_does_not_override_todays_dislike() -> None:
     first, second = Replica(), Replica()
-    today = first.post(said(Action.DISLIKE, NOW))
-    yesterday = first.post(said(Action.LIKE, NOW - timedelta(days=1)))
+    today = first.post(event_in(Action.DISLIKE, NOW))
+    yesterday = first.post(event_in(Action.LIKE, NOW - timedelta(days=1)))
     for event in (yesterday, today):
         second.live.apply(event)
-    assert first.knows() == second.knows() == {(FILM, Signal.OPINION): -1.0}
+    assert first.signals() == second.signals() == {(FILM, Signal.OPINION): -1.0}
 
 
 def test_a_batch_sent_newest_first_keeps_the_newest_rating() -> None:
     replica = Replica()
     for days, stars in ((0, 5.0), (1, 4.0), (2, 3.0)):
-        replica.post(said(Action.RATE, NOW - timedelta(days=days), value=stars))
-    assert replica.knows() == {(FILM, Signal.RATING): 5.0}
+        replica.post(event_in(Action.RATE, NOW - timedelta(days=days), value=stars))
+    assert replica.signals() == {(FILM, Signal.RATING): 5.0}
 
 
 def test_an_unlike_beats_a_like_from_a_replica_or_a_client_whose_clock_is_ahead() -> None:
     for ahead, stated in ((timedelta(seconds=2), None), (timedelta(), NOW + timedelta(minutes=4))):
         first, second = Replica(skew=ahead), Replica()
-        second.live.apply(first.post(said(Action.LIKE, stated)))
-        first.live.apply(second.post(said(Action.UNLIKE)))
-        assert first.knows() == second.knows() == {(FILM, Signal.OPINION): 0.0}
+        second.live.apply(first.post(event_in(Action.LIKE, stated)))
+        first.live.apply(second.post(event_in(Action.UNLIKE)))
+        assert first.signals() == second.signals() == {(FILM, Signal.OPINION): 0.0}
 
 
 @st.composite
@@ -100,7 +100,7 @@ def requests(draw: st.DrawFn) -> EventIn:
     data=st.data(),
 )
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_any_order_and_repetition_makes_one_state(
+def test_any_order_and_repetition_gives_the_same_state(
     posts: list[tuple[int, EventIn, int]], skews: tuple[int, int, int], data: st.DataObject
 ) -> None:
     replicas = [Replica(timedelta(microseconds=skew)) for skew in skews]
@@ -115,11 +115,11 @@ def test_any_order_and_repetition_makes_one_state(
     states = [{user: replica.live.of(UserId(user)).slots for user in (7, 8)} for replica in (*replicas, late)]
     assert states == [states[0]] * 4
 
-    # What a viewer says next, without a time, counts: on whichever replica it is said.
+    # The next event without a time takes effect, whichever replica accepts it.
     last = data.draw(requests()).model_copy(update={"event_time": None})
     sender = data.draw(st.sampled_from(replicas))
     final = sender.post(last)
     for replica in (*replicas, late):
         replica.live.apply(final)
         signal, value = signal_of(last.action, last.value)
-        assert replica.knows(last.user_id)[last.item_id, signal] == value
+        assert replica.signals(last.user_id)[last.item_id, signal] == value

@@ -1,4 +1,4 @@
-"""What a request leaves in the log: a line when it is followed, failed or slow; its template, never what it asked."""
+"""The log line of a request: written if it is sampled, failed or slow; has the route's template, never its values."""
 
 import asyncio
 import io
@@ -17,9 +17,9 @@ from services.inference.http import request_context
 from services.inference.http.request_context import RequestContext, request_id_of
 from services.inference.metrics import Metrics
 
-TRACE, PLACE = "a" * 32, "b" * 16
-FOLLOWED = {"traceparent": f"00-{TRACE}-{PLACE}-01", "X-Request-Id": "mine"}
-UNFOLLOWED = {"traceparent": f"00-{TRACE}-{PLACE}-00", "X-Request-Id": "mine"}
+TRACE, SPAN = "a" * 32, "b" * 16
+SAMPLED = {"traceparent": f"00-{TRACE}-{SPAN}-01", "X-Request-Id": "mine"}
+UNSAMPLED = {"traceparent": f"00-{TRACE}-{SPAN}-00", "X-Request-Id": "mine"}
 
 
 def application() -> FastAPI:
@@ -70,8 +70,8 @@ def answered(text: io.StringIO) -> list[dict[str, Any]]:
     return [line for line in lines if line["event"] == "answered"]
 
 
-def test_a_followed_request_leaves_its_ids_and_its_template_and_nothing_that_it_said(text: io.StringIO) -> None:
-    ask("/v1/users/4711/recommendations?genre=Secret", FOLLOWED | {"X-API-Key": "hidden"})
+def test_a_sampled_request_is_logged_with_its_ids_and_route_template_and_none_of_its_values(text: io.StringIO) -> None:
+    ask("/v1/users/4711/recommendations?genre=Secret", SAMPLED | {"X-API-Key": "hidden"})
     (line,) = answered(text)
     ms = line.pop("ms")
     assert isinstance(ms, float)
@@ -86,10 +86,8 @@ def test_a_followed_request_leaves_its_ids_and_its_template_and_nothing_that_it_
     assert not any(word in text.getvalue() for word in ("4711", "Secret", "hidden"))
 
 
-@pytest.mark.parametrize("headers", [None, UNFOLLOWED])
-def test_a_request_that_nobody_follows_leaves_a_line_only_when_debugging(
-    text: io.StringIO, headers: dict[str, str] | None
-) -> None:
+@pytest.mark.parametrize("headers", [None, UNSAMPLED])
+def test_an_unsampled_request_is_logged_only_at_debug_level(text: io.StringIO, headers: dict[str, str] | None) -> None:
     ask("/v1/users/7/recommendations", headers)
     assert answered(text) == []
     request_context.log.setLevel(logging.DEBUG)
@@ -106,27 +104,25 @@ def test_a_request_that_nobody_follows_leaves_a_line_only_when_debugging(
         ("/v1/users/0/recommendations", 500, "warning"),
     ],
 )
-def test_a_request_that_failed_leaves_a_line_also_when_nobody_follows_it(
-    text: io.StringIO, path: str, status: int, level: str
-) -> None:
-    assert ask(path, UNFOLLOWED).status_code == status
+def test_a_failed_request_is_logged_even_if_not_sampled(text: io.StringIO, path: str, status: int, level: str) -> None:
+    assert ask(path, UNSAMPLED).status_code == status
     (line,) = answered(text)
     assert (line["status"], line["level"], line["trace_id"]) == (status, level, TRACE)
 
 
-def test_a_slow_request_leaves_a_line(text: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_request_is_logged(text: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_context, "SLOW_SECONDS", 0.0)
     ask("/v1/users/7/recommendations")
     assert len(answered(text)) == 1
 
 
-def test_health_is_asked_too_often_for_lines(text: io.StringIO) -> None:
-    ask("/health/ready", FOLLOWED)
+def test_health_checks_are_not_logged(text: io.StringIO) -> None:
+    ask("/health/ready", SAMPLED)
     assert answered(text) == []
 
 
 @pytest.mark.parametrize("given", ["", "x" * 129, "two words", "line\tfeed"])
-def test_an_id_that_is_not_well_formed_gives_way_to_the_traces(given: str) -> None:
-    answer = ask("/v1/users/7/recommendations", FOLLOWED | {"X-Request-Id": given})
+def test_a_malformed_request_id_is_replaced_by_the_trace_id(given: str) -> None:
+    answer = ask("/v1/users/7/recommendations", SAMPLED | {"X-Request-Id": given})
     assert answer.json() == {"request_id": TRACE}
     assert answer.headers["X-Request-Id"] == TRACE

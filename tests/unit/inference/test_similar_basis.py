@@ -1,4 +1,4 @@
-"""A similar list says how it was made: by the model, or popular films of the same genres, or popular films."""
+"""A list of similar films states its basis: the model, popular films of the same genres, or popularity alone."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def test_the_basis_is_what_ordered_the_list(
     assert first is None or model.item_ids[ranked.indices].tolist() == first
 
 
-def test_a_film_of_the_model_without_factors_is_not_called_similar_by_viewers(tmp_path: Path) -> None:
+def test_for_a_film_without_learned_factors_the_basis_is_its_genres(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path)
     factors = bundle.models["als"]["item_factors"].copy()
     factors[1] = 0  # film 2, a comedy

@@ -1,4 +1,4 @@
-"""Any order, any number of deliveries: the same state. And the state is the contract's."""
+"""Any order and number of deliveries give the same state, the one that the contract defines."""
 
 from datetime import datetime, timedelta, timezone
 from random import Random
@@ -58,7 +58,7 @@ def test_the_latest_version_of_each_signal_wins(stream: list[Event]) -> None:
         assert abs(live.value - expected[live.item_id, SIGNALS[live.signal]][1]) < 1e-6
 
 
-def test_merge_says_whether_anything_changed() -> None:
+def test_merge_returns_whether_anything_changed() -> None:
     state: Slots = {}
     assert merge(state, 1, 5)
     assert not merge(state, 1, 5)

@@ -1,4 +1,4 @@
-"""The use case without a server: what is asked is what is answered, counted and recorded."""
+"""The use case without a server: how requests are answered, counted and recorded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -32,7 +32,7 @@ NOW = datetime(2026, 11, 1, tzinfo=timezone.utc)
 
 @dataclass
 class World:
-    """The use case with what it reads, and what it recorded."""
+    """The use case, what it reads, and the impressions that it recorded."""
 
     served: ServedBundle
     live: LiveHistory = field(default_factory=LiveHistory)
@@ -73,13 +73,13 @@ def test_a_list_is_recorded_as_it_was_shown_and_counted(world: World) -> None:
     assert served == 1
 
 
-def test_a_list_that_nobody_sees_is_neither_recorded_nor_counted(world: World) -> None:
+def test_a_list_that_is_not_shown_is_neither_recorded_nor_counted(world: World) -> None:
     world.lists.recommend(ListRequest(KNOWN, 5, is_shown=False))
     assert world.recorded == []
 
 
-def test_a_model_of_the_bundle_answers_when_it_is_named(world: World) -> None:
-    assert world.films(ListRequest(KNOWN, 3, model="popular")) == [4, 5, 6], "the most popular that are not seen"
+def test_a_request_may_name_a_model_of_the_bundle(world: World) -> None:
+    assert world.films(ListRequest(KNOWN, 3, model="popular")) == [4, 5, 6], "the most popular unseen films"
     assert world.films(ListRequest(KNOWN, 3, model="als")) == world.films(ListRequest(KNOWN, 3))
 
 
@@ -90,7 +90,9 @@ def test_a_model_of_the_bundle_answers_when_it_is_named(world: World) -> None:
         (ListRequest(KNOWN, 3, genre="Noir"), "there is no genre 'Noir'; there are Action, Comedy"),
     ],
 )
-def test_a_choice_that_is_not_there_is_refused_by_name(world: World, request_: ListRequest, message: str) -> None:
+def test_an_unknown_model_or_genre_is_refused_with_the_choices(
+    world: World, request_: ListRequest, message: str
+) -> None:
     with pytest.raises(UnknownChoiceError, match=message):
         world.lists.recommend(request_)
     assert world.recorded == []
@@ -106,7 +108,7 @@ def test_a_like_changes_the_next_list_and_an_unlike_changes_it_back(world: World
     assert world.films(ListRequest(STRANGER, 10)) == before
 
 
-def test_another_bundle_answers_from_the_next_request_on(world: World, tmp_path: Path) -> None:
+def test_a_new_bundle_is_used_from_the_next_request_on(world: World, tmp_path: Path) -> None:
     world.act(STRANGER, 1, Action.LIKE)
     first = world.lists.recommend(ListRequest(STRANGER, 10))
     world.store.current = load_served(make_bundle(tmp_path / "other", "v2", seed=9), "champion", CREATED)
@@ -131,16 +133,16 @@ actions = st.lists(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    said=actions,
+    feedback=actions,
     k=st.integers(1, 50),
     genre=st.sampled_from([None, *GENRES]),
     model=st.sampled_from(["als", "popular"]),
 )
-def test_whatever_was_said_a_list_keeps_its_promises(
-    world: World, said: list[tuple[int, Action]], k: int, genre: str | None, model: str
+def test_after_any_feedback_a_list_keeps_its_promises(
+    world: World, feedback: list[tuple[int, Action]], k: int, genre: str | None, model: str
 ) -> None:
     alone, viewer = World(world.served), UserId(1_000)
-    for n, (item, action) in enumerate(said):
+    for n, (item, action) in enumerate(feedback):
         alone.act(viewer, item, action, n)
     request = ListRequest(viewer, k, genre, model)
     answer = alone.lists.recommend(request)
@@ -156,7 +158,7 @@ def test_whatever_was_said_a_list_keeps_its_promises(
     assert (answer.strategy in {Strategy.POPULAR, Strategy.POPULAR_FALLBACK}) is (model == "als" and not liked)
 
 
-def test_history_is_in_the_order_of_time_and_knows_what_the_models_were_trained_on(world: World) -> None:
+def test_history_is_in_order_of_time_and_has_a_trained_row_only_while_unchanged(world: World) -> None:
     assert world.served.history(KNOWN, {}).trained_row == 0
     for n, item in enumerate((30, 20, 44)):
         world.act(KNOWN, item, Action.LIKE, n)
@@ -176,7 +178,7 @@ def test_history_is_in_the_order_of_time_and_knows_what_the_models_were_trained_
         ({"item_factors": lambda a: a[:, :4]}, "are not for 40 items and 2 users"),
     ],
 )
-def test_arrays_that_are_not_the_kinds_are_refused_and_the_model_is_named(
+def test_arrays_that_do_not_fit_the_kind_are_refused_naming_the_model(
     tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     bundle = make_bundle(tmp_path)

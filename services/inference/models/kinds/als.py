@@ -1,4 +1,4 @@
-"""iALS: a viewer's factors are folded in from their history, and films score by their product with them."""
+"""iALS: a viewer's factors are folded in from their history; a film's score is the dot product with them."""
 
 from weakref import WeakKeyDictionary
 
@@ -20,7 +20,7 @@ class Parameters(BaseModel):
 
 
 class Als:
-    """f factors."""
+    """A model with f factors, n films and u viewers."""
 
     capabilities = Capabilities(min_likes=1, finds_similar=True)
 
