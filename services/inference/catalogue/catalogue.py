@@ -31,8 +31,7 @@ _NEVER = -1
 
 _READ = f"SELECT item_id, title, year, genres FROM {ITEMS}"  # noqa: S608 (the tables' names are ours)
 # Titles that start with the query first, then titles that contain it, then similar ones. Similarity is skipped for
-# one or
-# two letters: it means little, and comparing all titles with these letters would take a second.
+# one or two letters: it means little, and comparing all titles with these letters would take a second.
 _SEARCH = f"""
 SELECT item_id, title, year, genres FROM {ITEMS}
 WHERE search_text LIKE %(contains)s OR (length(%(query)s) > 2 AND %(query)s <%% search_text)

@@ -1,4 +1,4 @@
-"""Sends every served list to the topic `impressions` without delaying the response; drops lists when Kafka is slow."""
+"""Sends served lists to the topic `impressions` without delaying the response; drops records when Kafka is slow."""
 
 import logging
 from collections.abc import Mapping

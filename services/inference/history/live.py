@@ -17,7 +17,7 @@ class Live(NamedTuple):
     """A snapshot of one viewer's live signals."""
 
     revision: int
-    """Unique for each state of ``slots``; 0: no signals."""
+    """Changes whenever a signal is added or replaced, and is never reused; 0: no signals."""
     slots: Mapping[int, int]
 
 

@@ -38,8 +38,8 @@ def _lowest(action: Action, value: float | None) -> tuple[int, int]:
     return slot & 3, version & (1 << BITS_BELOW_ID) - 1
 
 
-_SAID = {action.value.encode(): _lowest(action, None) for action in Action if action is not Action.RATE}
-_SAID |= {str(stars).encode(): _lowest(Action.RATE, stars) for stars in _STARS}
+_CODE_AND_BITS = {action.value.encode(): _lowest(action, None) for action in Action if action is not Action.RATE}
+_CODE_AND_BITS |= {str(stars).encode(): _lowest(Action.RATE, stars) for stars in _STARS}
 _ID_MASK = (1 << ID_BITS) - 1
 _EPOCH = EPOCH.replace(tzinfo=None)
 _EARLIEST = to_microseconds(EARLIEST_EVENT_TIME)
@@ -63,7 +63,7 @@ def quick_change(value: bytes, time_ms: int) -> Change | None:
     time_us = (time.days * 86_400 + time.seconds) * 1_000_000 + time.microseconds
     if not _EARLIEST <= time_us <= (time_ms + _AHEAD_MS) * 1_000:
         return None
-    code, bits = _SAID[action or stars]
+    code, bits = _CODE_AND_BITS[action or stars]
     return (
         UserId(int(user_id)),
         int(item_id) << 2 | code,

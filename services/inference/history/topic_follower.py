@@ -170,7 +170,7 @@ class TopicFollower:
         identity = describe_topic(client, self._topic, timeout_seconds=_ADMIN_SECONDS)
         there = readable(client, identity, timeout_seconds=_ADMIN_SECONDS)
         if there.keys() == set(identity.partitions):  # otherwise a partition is unavailable, and its end unknown
-            self._disbelieve(identity, end_offsets(client, identity, timeout_seconds=_ADMIN_SECONDS))
+            self._reread_truncated(identity, end_offsets(client, identity, timeout_seconds=_ADMIN_SECONDS))
         positions = self._begin(identity, there)
         consumer = self._reader.consumer(positions)
         try:
@@ -202,7 +202,7 @@ class TopicFollower:
         finally:
             consumer.close()
 
-    def _disbelieve(self, identity: TopicIdentity, ends: dict[int, int]) -> None:
+    def _reread_truncated(self, identity: TopicIdentity, ends: dict[int, int]) -> None:
         """Where a model's extract ends after the log's end, the log was truncated: then read all of it."""
         with self._lock:
             start = self._start

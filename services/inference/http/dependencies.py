@@ -61,7 +61,7 @@ UserIdPath = Annotated[
     int, Path(ge=1, le=PROBE_USER, description=f"The viewer's id; {PROBE_USER} is the probe's.", examples=[42]), DIGITS
 ]
 ErasableUserIdPath = Annotated[int, Path(ge=1, le=MAX_ID, description="The viewer's id.", examples=[42]), DIGITS]
-"""Not the probe's viewer, which has to keep measuring."""
+"""Not the probe's viewer: the probe needs its id."""
 ItemIdPath = Annotated[int, Path(ge=1, le=MAX_ID, description="The film's id.", examples=[50]), DIGITS]
 
 

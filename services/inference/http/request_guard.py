@@ -63,7 +63,7 @@ def is_head(scope: Scope) -> bool:
 
 
 def body_refusal(scope: Scope, *, required: bool = False) -> ProblemError | None:
-    """Return the 415 unless the body is plain JSON in UTF-8, or None; a missing body is left to the route."""
+    """Return the 415 unless the body is plain JSON in UTF-8, or missing and not ``required``."""
     values: dict[bytes, list[bytes]] = {}
     for name, value in scope["headers"]:
         values.setdefault(name, []).append(value)

@@ -89,7 +89,7 @@ class Notifications:
         looked = time.monotonic()
         while not self._stopping.is_set():
             notified = [notice.channel for notice in connection.notifies(timeout=0.5, stop_after=1)]
-            is_settled = self._store.current is not None and not self._store.is_reading_back
+            is_settled = self._store.current is not None and not self._store.is_replaying
             interval = self._recheck_seconds if is_settled else self._first_model_seconds
             if notified or time.monotonic() - looked > interval:
                 self._look()

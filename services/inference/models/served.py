@@ -141,7 +141,7 @@ def load_served(bundle: Bundle, stage: str, loaded_at: datetime) -> ServedBundle
 
 def _check_model(served: ServedBundle, name: str) -> None:
     """Compare scores, not positions: another BLAS may swap two films whose scores differ in the last digit."""
-    _score(served, name, served.history(UserId(0), {}))  # nobody's
+    _score(served, name, served.history(UserId(0), {}))  # an empty history
     for canary in served.manifest.models[name].canaries:
         where = f"{served.version}: the canary of viewer {canary.user_id} for model {name}"
         indices, known = served.indices_of(np.array(canary.item_ids, np.int64))

@@ -67,7 +67,7 @@ class ModelStore:
         """The model to serve, None before the first one."""
         self.refused: str | None = None
         """Why the champion is not served; None if it is, or if there is none."""
-        self.is_reading_back = False
+        self.is_replaying = False
         """Whether the champion waits for an older part of the topic that is still being read."""
 
     def reload(self) -> Reloaded:
@@ -86,11 +86,11 @@ class ModelStore:
             try:
                 result = self._reload()
             except (BundleError, ReplayError) as error:
-                self.is_reading_back = isinstance(error, ReplayError)
-                self._metrics.model_reloads.labels("failed" if self.is_reading_back else "refused").inc()
+                self.is_replaying = isinstance(error, ReplayError)
+                self._metrics.model_reloads.labels("failed" if self.is_replaying else "refused").inc()
                 self.refused = str(error)
                 served = {"serving": self.current and self.current.version}
-                if self.is_reading_back:
+                if self.is_replaying:
                     log.warning("the champion is not served yet: %s", error, extra=served)
                 else:
                     log.exception("the champion is not served", extra=served)
@@ -98,7 +98,7 @@ class ModelStore:
             except psycopg.Error:
                 self._metrics.model_reloads.labels("failed").inc()
                 raise
-            self.refused, self.is_reading_back = None, False
+            self.refused, self.is_replaying = None, False
             self._metrics.model_reloads.labels("swapped" if result.changed else "unchanged").inc()
             return result
 

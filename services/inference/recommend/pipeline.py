@@ -95,9 +95,9 @@ def popular(shelf: Shelf, k: int, *, genre: int | None = None, recent: bool = Fa
 def similar(shelf: Shelf, film: Item, k: int) -> tuple[Ranked, Basis]:
     """Return the ``k`` films most similar to ``film``, without it, and the basis of similarity.
 
-    Uses the default model. For a film that it does not know: films that share most genres, then the most popular; the
-    score is the number of shared genres plus popularity relative to the most popular film. If no film shares a genre,
-    popular films.
+    Uses the default model. For a film for which it has no similarities: films that share most genres, then the most
+    popular; the score is the number of shared genres plus popularity relative to the most popular film. If no film
+    shares a genre, popular films.
     """
     served = shelf.served
     (index,), (known,) = served.indices_of(np.array([film.id], np.int64))

@@ -122,7 +122,7 @@ class Recommendations:
         return ItemList(model_version=shelf.served.version, items=_items(shelf, ranked), basis=basis)
 
     def history(self, user_id: UserId, limit: int) -> rest.History:
-        """Return the viewer's ``limit`` latest signals, latest first.
+        """Return the ``limit`` films with the viewer's latest feedback, latest first.
 
         Raises:
             NoModelError: there is no model yet, so history cannot be complete.

@@ -127,7 +127,7 @@ def test_a_refused_bundle_leaves_the_old_model_and_a_reason_until_the_next_one(w
     assert world.store.current is not None
     assert world.store.current.version == "v1"
     assert "v2" in (world.store.refused or "")
-    assert (world.reloads("refused"), world.store.is_reading_back) == (1, False)
+    assert (world.reloads("refused"), world.store.is_replaying) == (1, False)
     world.publish("v3")
     world.store.reload()
     assert (world.store.current.version, world.store.refused) == ("v3", None)
@@ -141,11 +141,11 @@ def test_a_model_that_waits_for_the_topic_to_be_read_is_served_by_a_later_reload
     with pytest.raises(ReplayError):
         world.store.reload()
     assert world.store.current is not None
-    assert (world.store.current.version, world.store.is_reading_back, world.reloads("failed")) == ("v1", True, 1)
+    assert (world.store.current.version, world.store.is_replaying, world.reloads("failed")) == ("v1", True, 1)
     assert ("pruned by v0", "v1") not in world.calls, "signals that are only in memory stay there"
     world.replay = None
     world.store.reload()
-    assert (world.store.current.version, world.store.is_reading_back) == ("v0", False)
+    assert (world.store.current.version, world.store.is_replaying) == ("v0", False)
 
 
 def test_without_postgresql_a_replica_serves_the_last_served_model_and_then_the_champion(world: World) -> None:

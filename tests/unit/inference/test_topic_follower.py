@@ -89,14 +89,14 @@ def test_a_truncated_log_is_followed_from_its_new_end() -> None:
 
 def test_a_log_that_ends_before_the_models_data_is_read_whole() -> None:
     one, backfill = follower()
-    one._disbelieve(TOPIC, {0: 20, 1: 40})
+    one._reread_truncated(TOPIC, {0: 20, 1: 40})
     begin(one, TOPIC, p0=(3, 20), p1=(0, 40))
     assert backfill.taken() == [(0, 5, 20), (1, 0, 40)]
 
 
 def test_an_open_transaction_at_the_end_of_the_extract_is_not_taken_for_truncation() -> None:
     one, backfill = follower()
-    one._disbelieve(TOPIC, {0: 20, 1: 50})
+    one._reread_truncated(TOPIC, {0: 20, 1: 50})
     assert begin(one, TOPIC, p0=(3, 20), p1=(0, 40)) == {0: 20, 1: 40}
     assert backfill.taken() == [(0, 5, 20)]
 

@@ -39,7 +39,7 @@ def popular_items(
         bool, Query(description="Count only likes of the last weeks of the model's data."), TRUE_OR_FALSE
     ] = False,
 ) -> ItemList:
-    """Films that most viewers like; the score is their number.
+    """Films that most viewers like; the score is the number of viewers.
 
     With `recent`, films without a recent like follow, with a score below 1: ordered by the shortest of increasingly
     long periods in which they were liked, then by the number of likes.
@@ -55,7 +55,7 @@ async def item(item_id: ItemIdPath, services: ServicesDep) -> Item:
 
 @router.get("/{item_id}/similar", responses=problems(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE))
 async def similar_items(item_id: ItemIdPath, services: ServicesDep, k: K = DEFAULT_K) -> ItemList:
-    """Films that the same viewers like; for a film that the model does not know, popular films of its genres.
+    """Films that the same viewers like; for a film without similarities in the model, popular films of its genres.
 
     ``basis`` tells which; it is popularity alone if no other film shares a genre.
     """

@@ -1,4 +1,4 @@
-"""Who may ask a replica and how: names, pages of others, media types, HEAD; and clients that hang up."""
+"""A replica's request guard: host names, other sites' pages, media types, HEAD; and clients that hang up."""
 
 import http.client
 import logging
