@@ -42,7 +42,7 @@ def fuzz(
     examples: int,
     only: tuple[str, str] = NOT_ERASING,
     seed: int | None = None,
-    deadline_seconds: float = 50,
+    deadline_seconds: float = 300,
 ) -> Fuzzed:
     """Try up to ``examples`` requests per operation and phase, with every check there is.
 
