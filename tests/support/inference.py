@@ -1,7 +1,6 @@
 """One replica of the inference service in this process, on real stores: real HTTP, topics and folder of its own."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from services.inference.http.dependencies import Services
 from services.inference.http.server import server_config
 from services.inference.main import build
 from services.inference.settings import InferenceSettings
+from tests.support import processes
 from tests.support.bundles import GENRES, make_bundle
 from tests.support.services import KafkaServer, PostgresServer
 
@@ -115,11 +115,8 @@ def assert_problem(answer: httpx.Response, status: int, *fields: str) -> None:
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
-    """Poll until the condition holds; fail by name when it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
+    """Poll until the condition holds; fail by name when it does not in time, which is longer beside other workers."""
+    processes.wait_until(condition, seconds, what, 0.02)
 
 
 def prepare_catalogue(dsn: str, items: int = 45) -> None:
