@@ -13,7 +13,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import REGISTRY, make_wsgi_app
 
-from services.contracts.origin_guard import OriginGuard
+from services.contracts.origin_guard import OriginGuard, encoded
 
 MAX_CONNECTIONS = 8
 MAX_SECONDS = 5.0
@@ -54,12 +54,8 @@ def _hang_up(connection: socket.socket) -> None:
 class _Handler(WSGIRequestHandler):
     def get_environ(self) -> dict[str, Any]:
         """Return the WSGI environment, with what the origin guard needs."""
-        headers = [
-            (name.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace"))
-            for name, value in self.headers.items()
-        ]
         return super().get_environ() | {
-            "movierecs.headers": headers,
+            "movierecs.headers": encoded(self.headers.items()),
             "movierecs.reached": self.request.getsockname()[0],
         }
 
@@ -92,7 +88,7 @@ def _refused(environ: dict[str, Any], guard: OriginGuard) -> str | None:
     """Return the status of a refusal, or None."""
     refusal = guard.refusal(environ["movierecs.headers"], environ["movierecs.reached"], may_be_linked=True)
     if refusal:
-        return f"{refusal.status} {refusal.status.phrase}"
+        return refusal.status_line
     if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
         return "405 Method Not Allowed"
     return None if environ["PATH_INFO"] == "/metrics" else "404 Not Found"

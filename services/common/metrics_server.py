@@ -18,7 +18,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from services.contracts.origin_guard import OriginGuard
+from services.contracts.origin_guard import OriginGuard, encoded
 
 MAX_CONNECTIONS = 16
 MAX_REQUEST_BYTES = 16 << 10
@@ -130,10 +130,7 @@ class _Handler(WSGIRequestHandler):
     def get_environ(self) -> dict[str, Any]:
         """Return the WSGI environment, with what the origin guard needs."""
         environ = super().get_environ()
-        environ["movierecs.headers"] = [
-            (name.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace"))
-            for name, value in self.headers.items()
-        ]
+        environ["movierecs.headers"] = encoded(self.headers.items())
         environ["movierecs.reached"] = self.request.getsockname()[0]
         return environ
 
@@ -166,7 +163,7 @@ def serve(
 
         refusal = guard.refusal(environ["movierecs.headers"], environ["movierecs.reached"], may_be_linked=True)
         if refusal is not None:
-            return say(f"{refusal.status} {refusal.status.phrase}", f"{refusal.header} {refusal.reason}\n")
+            return say(refusal.status_line, f"{refusal.header} {refusal.reason}\n")
         if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
             return say("405 Method Not Allowed", "only GET and HEAD\n", ("Allow", "GET, HEAD"))
         path = environ["PATH_INFO"]

@@ -27,6 +27,16 @@ class Refusal(NamedTuple):
     header: str
     reason: str
 
+    @property
+    def status_line(self) -> str:
+        """Code and phrase, as WSGI takes them."""
+        return f"{self.status} {self.status.phrase}"
+
+
+def encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    """Return headers that were parsed as text in the form that `OriginGuard.refusal` takes, which is ASGI's."""
+    return [(name.lower().encode("latin-1", "replace"), text.encode("latin-1", "replace")) for name, text in headers]
+
 
 class OriginGuard:
     """Accepts requests for the server's own names: loopback, the configured names and its own address."""
