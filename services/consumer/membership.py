@@ -39,6 +39,15 @@ class Owned:
     """Why the client cannot read the next records, if it reported an error."""
 
 
+def raise_if_recreated(topic: TopicIdentity, present: TopicIdentity) -> None:
+    """Raise the RestartError if ``present`` is another incarnation of the topic."""
+    if present.topic_id != topic.topic_id:
+        raise RestartError(
+            f"the topic {topic.name} was recreated: {topic.topic_id} became {present.topic_id}; "
+            f"its rows go to epoch {present.epoch} and the old ones stay"
+        )
+
+
 class Membership:
     """The consumer's part in the group. Its callbacks run inside the consumer's `poll` and `consume`, on that thread.
 
@@ -77,12 +86,7 @@ class Membership:
             KafkaException: the broker does not answer, or there is no such topic now.
         """
         for topic in topics:
-            present = self._starts.identify(topic.name)
-            if present.topic_id != topic.topic_id:
-                raise RestartError(
-                    f"the topic {topic.name} was recreated: {topic.topic_id} became {present.topic_id}; "
-                    f"its rows go to epoch {present.epoch} and the old ones stay"
-                )
+            raise_if_recreated(topic, self._starts.identify(topic.name))
 
     def raise_gap(self, place: Place) -> None:
         """Check the partition for a gap as a new start would; return if there is none, or if a store does not answer.

@@ -15,7 +15,7 @@ from services.common.kafka import TopicIdentity, describe_topic
 from services.common.positions import positions
 from services.consumer.errors import StopError
 from services.consumer.ingestion import Ingestion
-from services.consumer.membership import RestartError
+from services.consumer.membership import raise_if_recreated
 from services.consumer.metrics import Metrics
 from services.consumer.start import GapError, overtaken
 
@@ -74,7 +74,7 @@ class Watch:
 
         Raises:
             GapError: retention has overtaken us.
-            RestartError: a topic was made anew.
+            RestartError: a topic was recreated.
             Exception: of Kafka's or ClickHouse's client.
         """
         by_topic: dict[TopicIdentity, list[int]] = {}
@@ -88,11 +88,7 @@ class Watch:
         problems: list[Exception] = []
         for topic, partitions in by_topic.items():
             try:
-                present = describe_topic(self._admin, topic.name)
-                if present.topic_id != topic.topic_id:
-                    raise RestartError(
-                        f"the topic {topic.name} was made anew, {topic.topic_id} became {present.topic_id}"
-                    )
+                raise_if_recreated(topic, describe_topic(self._admin, topic.name))
                 committed[topic] = self._committed(topic, partitions)
             except KafkaException as error:  # one topic that cannot be seen hides no other
                 problems.append(error)
