@@ -107,9 +107,9 @@ def mean_of(metric: Metric, by: str = "", where: str = "") -> str:
     return f"{sums} / ({counts} > 0)"
 
 
-def worst_of(metric: Metric, by: str = "topic, partition", best: str = "max") -> str:
+def worst_of(metric: Metric, by: str = "topic, partition") -> str:
     """PromQL: a gauge that the consumers and the exporter both report, once per partition."""
-    return f"{best} by ({by}) ({metric.name})"
+    return f"max by ({by}) ({metric.name})"
 
 
 def _sum(by: str) -> str:
