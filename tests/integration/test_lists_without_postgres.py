@@ -106,6 +106,7 @@ def replica(
         replica.stop()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", ["stopped", "frozen"])
 def test_with_postgresql_away_no_list_is_lost_whatever_else_is_asked_for(
     replica: Replica, own_postgres: PostgresServer, how: str
@@ -120,7 +121,7 @@ def test_with_postgresql_away_no_list_is_lost_whatever_else_is_asked_for(
         assert all(status in RIGHT[what] for what, status in clients.answers), clients.answers
         assert sum(count for (_, status), count in clients.answers.items() if status == 503) > CLIENTS
         assert median < 0.1
-        assert seconds[len(seconds) * 99 // 100] < 2.5  # a busy machine included
+        assert seconds[len(seconds) * 99 // 100] < 1
         assert worst < 2.5
         assert clients.slowest[0] < 12
         assert replica.ready()

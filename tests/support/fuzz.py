@@ -8,6 +8,7 @@ from pathlib import Path
 
 from services.contracts.rest import ADMIN_KEY_HEADER
 from tests.support.inference import ADMIN_KEY
+from tests.support.processes import deadline_here
 
 CONFIGURATION = """
 # An erased viewer is gone (410), whatever is asked.
@@ -42,7 +43,7 @@ def fuzz(
     examples: int,
     only: tuple[str, str] = NOT_ERASING,
     seed: int | None = None,
-    deadline_seconds: float = 300,
+    deadline_seconds: float = 50,
 ) -> Fuzzed:
     """Try up to ``examples`` requests per operation and phase, with every check there is.
 
@@ -62,7 +63,9 @@ def fuzz(
         "--continue-on-failure",
         "--no-color",
     ]  # fmt: skip
-    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=deadline_seconds, check=False)
+    done = subprocess.run(
+        argv, cwd=folder, capture_output=True, text=True, timeout=deadline_here(deadline_seconds), check=False
+    )
     output = done.stdout + done.stderr
     found = re.search(r"([\d,]+) generated", output)
     return Fuzzed(done.returncode == 0, int(found[1].replace(",", "")) if found else 0, output)
