@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import os
 import sys
 import threading
@@ -21,10 +20,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from services.client.recommender import RecommenderClient
 from services.contracts.events import Action, EventIn
 from services.contracts.ids import ItemId, UserId
-from services.contracts.logs import JsonFormatter
 from services.contracts.topics import EVENTS_TOPIC, IMPRESSIONS_TOPIC
 from tests.support.bundles import make_bundle
 from tests.support.inference import crown, prepare_catalogue
+from tests.support.log_lines import logged
 from tests.support.pipeline import Pipeline
 from tests.support.ports import free_port
 from tests.support.processes import ServiceProcess, wait_until
@@ -68,17 +67,9 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def page_log() -> Iterator[io.StringIO]:
-    """What the page's package logs, as its process would write it."""
-    text = io.StringIO()
-    handler = logging.StreamHandler(text)
-    handler.setFormatter(JsonFormatter("ui"))
-    logger = logging.getLogger("ui")
-    before = logger.level
-    logger.setLevel(logging.INFO)  # an assignment would leave what the loggers below have cached
-    logger.addHandler(handler)
-    yield text
-    logger.removeHandler(handler)
-    logger.setLevel(before)
+    """What the page's package logs."""
+    with logged("ui", "ui") as text:
+        yield text
 
 
 def test_a_like_is_followed_by_its_ids_and_as_one_trace(  # noqa: PLR0917 - fixtures

@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,8 +10,8 @@ from confluent_kafka import Message
 
 from services.consumer.record import Record, record_of
 from services.consumer.tracing import FOLLOWED, followed, ids_of
-from services.contracts.logs import JsonFormatter
 from services.contracts.trace import begin_trace
+from tests.support.log_lines import logged
 
 
 def record(offset: int, *headers: tuple[str, bytes]) -> Record:
@@ -31,16 +30,8 @@ def sampled(offset: int) -> Record:
 
 @pytest.fixture
 def lines() -> Iterator[io.StringIO]:
-    text = io.StringIO()
-    handler = logging.StreamHandler(text)
-    handler.setFormatter(JsonFormatter("consumer"))
-    logger = logging.getLogger("services.consumer.tracing")
-    before = logger.level
-    logger.setLevel(logging.INFO)  # an assignment would leave what the loggers below have cached
-    logger.addHandler(handler)
-    yield text
-    logger.removeHandler(handler)
-    logger.setLevel(before)
+    with logged("services.consumer.tracing", "consumer") as text:
+        yield text
 
 
 def parsed(text: io.StringIO) -> list[dict[str, Any]]:

@@ -12,10 +12,10 @@ import pytest
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry
 
-from services.contracts.logs import JsonFormatter
 from services.inference.http import request_context
 from services.inference.http.request_context import RequestContext, request_id_of
 from services.inference.metrics import Metrics
+from tests.support.log_lines import logged
 
 TRACE, SPAN = "a" * 32, "b" * 16
 SAMPLED = {"traceparent": f"00-{TRACE}-{SPAN}-01", "X-Request-Id": "mine"}
@@ -45,15 +45,8 @@ def application() -> FastAPI:
 
 @pytest.fixture
 def text() -> Iterator[io.StringIO]:
-    made = io.StringIO()
-    handler = logging.StreamHandler(made)
-    handler.setFormatter(JsonFormatter("inference"))
-    before = request_context.log.level
-    request_context.log.setLevel(logging.INFO)
-    request_context.log.addHandler(handler)
-    yield made
-    request_context.log.removeHandler(handler)
-    request_context.log.setLevel(before)
+    with logged(request_context.log.name, "inference") as made:
+        yield made
 
 
 def ask(path: str, headers: dict[str, str] | None = None) -> httpx.Response:
