@@ -16,7 +16,6 @@ from services.consumer.decode import Stream
 from services.consumer.membership import Membership, Owned, Place, RestartError
 from services.consumer.metrics import Metrics
 from services.consumer.record import Record, record_of
-from services.consumer.start import ACCEPT, GapError
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +93,7 @@ class Intake:
 
         Raises:
             GapError: the broker no longer has the records that come next.
-            RestartError: the client met a fatal error.
+            RestartError: the client cannot go on, but a new one can.
         """
         for message in messages:
             error = message.error()
@@ -198,13 +197,10 @@ class Intake:
 
     def _on_error(self, error: KafkaError, message: Message) -> None:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
-            self._membership.confirm({owned.topic for owned in self._membership.owned.values()})
-            place = _place_of(message)
-            self._membership.raise_gap(place)
-            raise GapError(f"{place[0]}/{place[1]}: the broker no longer has the next records: {error}. {ACCEPT}")
-        if error.fatal():
+            self._membership.on_unavailable_offset(_place_of(message), error)
+        elif error.fatal():
             raise RestartError(f"Kafka's client cannot go on: {error}")
-        if error.code() in _TOPIC_TROUBLE:
+        elif error.code() in _TOPIC_TROUBLE:
             log.warning("a topic does not exist: %s", error)
         else:
             log.warning("Kafka: %s", error)

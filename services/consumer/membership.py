@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from services.common.kafka import TopicIdentity
 from services.consumer.errors import StopError
@@ -88,16 +88,23 @@ class Membership:
         for topic in topics:
             raise_if_recreated(topic, self._starts.identify(topic.name))
 
-    def raise_gap(self, place: Place) -> None:
-        """Check the partition for a gap as a new start would; return if there is none, or if a store does not answer.
+    def on_unavailable_offset(self, place: Place, error: KafkaError) -> None:
+        """The broker does not have the offset that the client asked for. Look whether records are gone.
+
+        The client also says so of a partition that we no longer own, and of the topic's last incarnation after it has
+        assigned the next: then there is no gap.
 
         Raises:
             GapError: records that are not committed are gone; it names them.
+            RestartError: none are, the topic was deleted and made again, or a store does not answer.
         """
         owned = self.owned.get(place)
-        if owned is not None:
-            with suppress(KafkaException, ClickHouseError, UnansweredError):
-                self._starts.of(owned.topic, [place[1]])
+        if owned is None:
+            return
+        with suppress(KafkaException, ClickHouseError, UnansweredError):
+            self.confirm([owned.topic])
+            self._starts.of(owned.topic, [place[1]])
+        raise RestartError(f"{place[0]}/{place[1]}: the offset that was asked for is not there: {error}")
 
     def pause(self) -> None:
         """Stop fetching what is ours, so that polling only keeps us in the group."""

@@ -92,7 +92,7 @@ class Stack:
         for name, url in self.replicas.items():
             checks[name] = lambda url=url: bool(http_body(f"{url}/health/ready"))  # type: ignore[misc]
         for name, check in checks.items():
-            wait_until(check, READY_SECONDS, f"{name} is ready\n{self.processes[name].log_tail()}", 0.2)
+            wait_until(check, READY_SECONDS, f"{name} is ready", 0.2, log_of=self.processes[name])
 
     def close(self) -> None:
         """Leave no process behind."""

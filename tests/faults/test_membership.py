@@ -74,8 +74,9 @@ def test_06_frozen_past_the_session_timeout(world: World, report: Callable[..., 
             wait_until(
                 lambda v=victim: commits.look() and "lost" in v.log_file.read_text(),  # type: ignore[misc]
                 30,
-                f"the victim notices that it was put out\n{victim.log_tail()}",
+                "the victim notices that it was put out",
                 0.02,
+                log_of=victim,
             )
             wait_until(lambda: commits.look() and world.lag() == 0, 30, "everything is committed", 0.02)
             assert victim.is_running
@@ -125,7 +126,7 @@ def test_06_put_out_and_taken_in_again(world: World, report: Callable[..., None]
         commits.look()
         before = assignments(victim)
         victim.thaw()
-        wait_until(lambda: assignments(victim) > before, 30, f"the victim is back\n{victim.log_tail()}", 0.1)
+        wait_until(lambda: assignments(victim) > before, 30, "the victim is back", 0.1, log_of=victim)
         away.clear()
         world.produce(100)
         wait_until(lambda: commits.look() and world.lag() == 0, 30, "everything is committed", 0.02)
@@ -174,7 +175,7 @@ def test_07_ten_consumers_join_and_leave(world: World, report: Callable[..., Non
         while len(members) > 1:
             world.pause(0, 1)
             one_leaves()
-    wait_until(lambda: commits.look() and world.lag() == 0, 90, f"drained\n{members[-1].log_tail()}", 0.2)
+    wait_until(lambda: commits.look() and world.lag() == 0, 90, "drained", 0.2, log_of=members[-1])
     report(
         events=world.oracle.acknowledged, joined=len(world.consumers), left=left, kills=killed,
         redeliveries=world.redelivered(),

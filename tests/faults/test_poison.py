@@ -222,7 +222,7 @@ def test_13_quarantine_not_writable(world: World, report: Callable[..., None], k
     consumer = world.consumer(
         consumer_metrics_port=port, consumer_block_rows=150 + len(places), consumer_block_seconds=20
     )
-    wait_until(lambda: scraped(port) >= 4, 40, f"it tries again and again\n{consumer.log_tail()}")
+    wait_until(lambda: scraped(port) >= 4, 40, "it tries again and again", log_of=consumer)
     assert world.committed() == before, "committed what could not be stored"
     with world.client() as client:
         assert len(stored_events(client)) == 100, "good rows went before the quarantine"

@@ -72,7 +72,7 @@ def test_17_the_decoder_changes_between_crash_and_redelivery(
     with proxy.running():
         url = world.url.replace(f":{world.clickhouse.port}/", f":{proxy.port}/")
         changed = in_equal_blocks(url, change, module="tests.faults.changed_consumer")
-        wait_until(lambda: len(proxy.inserts) > inserts, 30, f"a reply was lost\n{changed.log_tail()}")
+        wait_until(lambda: len(proxy.inserts) > inserts, 30, "a reply was lost", log_of=changed)
         changed.kill9()
     assert sum(world.committed().values()) == (blocks - 1) * BLOCK
 

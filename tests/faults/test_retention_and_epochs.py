@@ -11,7 +11,7 @@ from services.contracts.tables import ABSENT_OFFSETS, EVENTS
 from tests.faults.oracle import key_of
 from tests.faults.proxy import Act, ClickHouseProxy
 from tests.faults.world import World
-from tests.support.processes import ServiceProcess, wait_until
+from tests.support.processes import wait_until
 
 
 def produce_for_one_viewer(world: World, count: int) -> list[Event]:
@@ -114,7 +114,7 @@ def test_15_topic_made_anew(world: World, report: Callable[..., None], when: str
         world.produce(size)
         if incarnation and when == "down":
             consumer.start()
-        wait_drained(world, consumer)
+        world.wait_drained()
         world.assert_equal()
     with world.client() as client:
         epochs = client.query(f"SELECT count() FROM {EVENTS} FINAL GROUP BY epoch ORDER BY min(inserted_at)")
@@ -122,11 +122,6 @@ def test_15_topic_made_anew(world: World, report: Callable[..., None], when: str
     assert [rows for (rows,) in epochs.result_rows] == sizes
     assert consumer.is_running
     assert consumer.stop() == 0
-
-
-def wait_drained(world: World, consumer: ServiceProcess) -> None:
-    """Everything of this incarnation is committed; after a topic is made anew that takes a moment longer."""
-    wait_until(lambda: world.lag() == 0, 60, f"everything committed\n{consumer.log_tail()}", 0.2)
 
 
 def delete_group(world: World) -> None:

@@ -28,15 +28,24 @@ def deadline_here(seconds: float) -> float:
     return seconds * 3 if "PYTEST_XDIST_WORKER" in os.environ else seconds
 
 
-def wait_until(predicate: Callable[[], bool], deadline_seconds: float, what: str, every_seconds: float = 0.05) -> float:
-    """Poll `predicate` until it holds and return the seconds that took; otherwise AssertionError naming `what`.
+def wait_until(
+    predicate: Callable[[], bool],
+    deadline_seconds: float,
+    what: str,
+    every_seconds: float = 0.05,
+    *,
+    log_of: "ServiceProcess | None" = None,
+) -> float:
+    """Poll `predicate` until it holds and return the seconds that took.
 
-    The deadline is that of an idle machine; see `deadline_here`.
+    The deadline is that of an idle machine; see `deadline_here`. When it is over, an AssertionError names ``what`` and
+    shows the end of the log of ``log_of``.
     """
     start, deadline_seconds = time.monotonic(), deadline_here(deadline_seconds)
     while not predicate():
         if time.monotonic() - start > deadline_seconds:
-            raise AssertionError(f"not within {deadline_seconds:g} s: {what}")
+            log = f"\n{log_of.log_tail()}" if log_of is not None else ""
+            raise AssertionError(f"not within {deadline_seconds:g} s: {what}{log}")
         time.sleep(every_seconds)
     return time.monotonic() - start
 
