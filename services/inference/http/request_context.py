@@ -3,7 +3,6 @@
 import logging
 import re
 import time
-import uuid
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
@@ -14,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.common import tracing
+from services.contracts.ids import request_uuid
 from services.contracts.logs import TRACE_ID, log_context
 from services.contracts.trace import REQUEST_ID_HEADER, TRACEPARENT
 from services.inference.metrics import Metrics
@@ -69,7 +69,7 @@ class RequestContext:
         with tracing.span(scope["method"], tracing.extract(given_trace), kind=SpanKind.SERVER) as place:
             ids = {TRACE_ID: tracing.trace_id(place)} if place.is_valid else {}
             # Without an id from the client, the trace id is the request id.
-            request_id = given_id if _SAFE_ID.fullmatch(given_id) else ids.get(TRACE_ID) or uuid.uuid4().hex
+            request_id = given_id if _SAFE_ID.fullmatch(given_id) else ids.get(TRACE_ID) or request_uuid().hex
             scope["movierecs.trace"], scope["movierecs.request_id"] = place, request_id
             with log_context(**ids, request_id=request_id):
                 await self._answer(scope, receive, send, request_id)

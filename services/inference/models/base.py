@@ -1,6 +1,7 @@
 """The protocol of models: they score films from a viewer's whole history at request time."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -36,6 +37,21 @@ class History:
     def has_likes(self) -> bool:
         """Whether the viewer has a positive signal for any film."""
         return bool(np.any(self.weight > 0))
+
+    @cached_property
+    def has_known_likes(self) -> bool:
+        """Whether the viewer has a positive signal for a film of the bundle."""
+        return bool(np.any(self.weight[self.known] > 0))
+
+    @cached_property
+    def seen_indices(self) -> Indices:
+        """The indices of the films of the bundle that are ``seen``."""
+        return self.indices[self.known & self.seen]
+
+    @cached_property
+    def seen_unknown(self) -> NDArray[np.int64]:
+        """The ids of the films that are ``seen`` and not in the bundle."""
+        return self.item_ids[~self.known & self.seen]
 
 
 @dataclass(frozen=True)

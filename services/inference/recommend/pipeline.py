@@ -56,7 +56,7 @@ def score(served: ServedBundle, history: History, model: str) -> Scored:
 
 def already_seen(history: History) -> LeftOut:
     """Return the films that the viewer has given a signal that still stands."""
-    return LeftOut(history.indices[history.known & history.seen], history.item_ids[~history.known & history.seen])
+    return LeftOut(history.seen_indices, history.seen_unknown)
 
 
 def best(shelf: Shelf, scores: Floats, k: int, *, left_out: LeftOut = NOTHING, genre: int | None = None) -> Ranked:

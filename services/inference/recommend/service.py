@@ -10,12 +10,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import uuid4
 
 import numpy as np
 
 from services.contracts import rest
-from services.contracts.ids import ItemId, UserId
+from services.contracts.ids import ItemId, UserId, request_uuid
 from services.contracts.impressions import Impression
 from services.contracts.rest import DEFAULT_VARIANT, Basis, HistoryEntry, Item, ItemList, ScoredItem
 from services.contracts.signals import EPOCH
@@ -98,7 +97,7 @@ class Recommendations:
         answer = rest.Recommendations(
             model_version=served.version,
             items=_items(shelf, ranked),
-            request_id=uuid4(),
+            request_id=request_uuid(),
             user_id=request.user_id,
             model=model,
             strategy=scored.strategy,

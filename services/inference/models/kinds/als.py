@@ -9,7 +9,6 @@ from services.common.bundle import Arrays, BundleError
 from services.inference.models.base import Capabilities, Floats, History
 from services.inference.models.fold_in import fold_in, precompute
 from services.inference.models.loader import need
-from services.inference.models.ranking import scores_of
 
 
 class Parameters(BaseModel):
@@ -41,21 +40,27 @@ class Als:
 
     def score(self, history: History) -> Floats | None:
         """Return the predictions, 1 for a like; None without a liked film of the bundle."""
-        if not bool(np.any(history.weight[history.known] > 0)):
+        if not history.has_known_likes:
             return None
+        scores: Floats = self._item_factors @ self._factors_of(history)
+        return scores
+
+    def _factors_of(self, history: History) -> Floats:
+        """Return the viewer's (f,) factors: learned from exactly this history, or else folded in."""
         if history.trained_row is not None:
-            return scores_of(self._item_factors, self._user_factors[history.trained_row])
+            learned: Floats = self._user_factors[history.trained_row]
+            return learned
         factors = self._folded.get(history)
         if factors is None:
             used = history.known & (history.weight != 0)
             factors = fold_in(self._basis, history.indices[used], history.weight[used] * self._alpha)
             self._folded[history] = factors
-        return scores_of(self._item_factors, factors)
+        return factors
 
     def similar(self, index: int) -> Floats | None:
         """Return cosine similarities of the films' factors, −1 to 1; None for a film without learned factors."""
         direction = self._directions[index]
-        return scores_of(self._directions, direction) if bool(direction.any()) else None
+        return self._directions @ direction if bool(direction.any()) else None
 
 
 def load(arrays: Arrays, parameters: dict[str, object], shared: Arrays) -> Als:
