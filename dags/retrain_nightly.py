@@ -107,7 +107,7 @@ with DAG(
         task_id="train",
         step="train",
         execution_timeout=timedelta(hours=3),
-        doc_md="iALS factors and popularity (overall, recent, per genre).",
+        doc_md="iALS factors and popularity (overall and recent).",
     )
     evaluate = StepOperator(
         task_id="evaluate",

@@ -21,7 +21,7 @@ from services.trainer.run import LOCK_FILE, Evaluated, Extracted, Published, Run
 IDLE = timedelta(hours=1)
 """Longer than any pause between two steps or two attempts of a run."""
 KEEP = timedelta(days=14)
-"""Failed runs can be resumed for this long."""
+"""Older run folders are deleted, even when they are among the newest; a failed run can be resumed until then."""
 _DELETED = ".deleted-"
 
 log = logging.getLogger(__name__)

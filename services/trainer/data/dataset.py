@@ -82,9 +82,9 @@ def has_positive(data: TrainingData) -> NDArray[np.bool_]:
 def split_by_time(signals: Signals, test_share: float) -> tuple[Signals, Signals]:
     """Return the signals before and after a cut in time, the latter about ``test_share`` of all.
 
-    Signals of the same microsecond stay on one side, so nothing in the training part is later than
-    anything in the test part. The extract holds the latest
-    value of each signal, so a rating that was changed after the cut is only in the test part.
+    Signals of the same microsecond stay on one side, so nothing in the training part is later than anything in the
+    test part. The extract holds the latest value of each signal, so a rating that was changed after the cut is only in
+    the test part.
 
     Raises:
         ValueError: ``test_share`` is not between 0 and 1.

@@ -55,7 +55,7 @@ def evaluate(
 ) -> Evaluation:
     """Train each recipe's default model on ``train``; measure it on ``test``, beside popularity and recent popularity.
 
-    By the names that ``recipes`` gives them. The first recipe defines what counts as liked. Without users to evaluate,
+    The models are named as in ``recipes``, whose first recipe defines what counts as liked. Without users to evaluate,
     ``users`` is 0 and there are no metrics.
 
     Raises:

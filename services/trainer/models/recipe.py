@@ -48,7 +48,7 @@ class Recipe(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _read_format_1(cls, given: Any) -> Any:
-        """Convert a recipe of bundle format 1, where the parameters of the one iALS model are not apart."""
+        """Convert a recipe of bundle format 1, which has the parameters of iALS, its only model, among the bundle's."""
         if not isinstance(given, dict) or "models" in given:
             return given
         shared = {name: given[name] for name in given if name in cls.model_fields}
