@@ -23,7 +23,7 @@ GAVE_UP = "stopped before everything was stored"
 FIRES_WITHIN = 120
 
 
-@pytest.mark.alone
+@pytest.mark.serial
 @pytest.mark.parametrize("stops", [3, pytest.param(15, marks=pytest.mark.slow)])
 def test_19_sigterm_under_load(world: World, report: Callable[..., None], stops: int) -> None:
     """Each consumer counts the records that it took in: together they are the records, none twice.
@@ -115,7 +115,8 @@ def test_20_a_deleted_row_is_missed(world: World, report: Callable[..., None], f
         expected = sum(partition == p for p, _ in victims.values())
         assert metric(port, MISSING, topic=world.topic, partition=str(partition)) == expected
     assert "AUDIT:" in consumer.log_file.read_text()
-    assert max(ledger(world)) >= 1
+    # An audit of new records alone may have been the one that found them.
+    wait_until(lambda: max(ledger(world)) >= 1, FIRES_WITHIN, "a full audit has found them too")
     assert world.missing() == 2
     assert world.consumer("audit", name="audit").wait_ended() == 1, "the command's status tells it, too"
 
