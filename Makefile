@@ -68,8 +68,8 @@ check: lint ## lint, types and unit tests, for the daily round
 
 test: ## lint, types and all tests but the long ones
 	@$(MAKE) --no-print-directory -j2 lint tools # two environments, downloads, builds and mypy: side by side
-	.venv/bin/python -m pytest -m 'not slow and not alone' -n $(WORKERS) --dist worksteal --durations=15
-	.venv/bin/python -m pytest -m 'alone and not slow' --durations=5
+	.venv/bin/python -m pytest -m 'not slow and not serial' -n $(WORKERS) --dist worksteal --durations=15
+	.venv/bin/python -m pytest -m 'serial and not slow' --durations=5
 
 faults: setup ## the fault tests of the stream's guarantee, all of them
 	.venv/bin/python -m pytest tests/faults -v

@@ -138,7 +138,7 @@ class Ingestion:
         self._retrier.call("the topics' identity", lambda: self._membership.confirm(topics))
         for block in blocks:
             self._raise_if_too_much_is_bad(block)
-            parts = self._retrier.call("erased viewers", partial(self._writer.sort_out, block))
+            parts = self._retrier.call("erased viewers", partial(self._writer.split, block))
             self._note_holes(block)
             self._set_aside(block, parts.rejected, parts.erased)
             self._store(parts.good)

@@ -19,7 +19,7 @@ from services.consumer.record import Record, record_of
 
 log = logging.getLogger(__name__)
 
-_TOPIC_TROUBLE = {
+_TOPIC_ERRORS = {
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError.UNKNOWN_TOPIC_ID,
     KafkaError._UNKNOWN_TOPIC,
@@ -200,7 +200,7 @@ class Intake:
             self._membership.on_unavailable_offset(_place_of(message), error)
         elif error.fatal():
             raise RestartError(f"Kafka's client cannot go on: {error}")
-        elif error.code() in _TOPIC_TROUBLE:
+        elif error.code() in _TOPIC_ERRORS:
             log.warning("a topic does not exist: %s", error)
         else:
             log.warning("Kafka: %s", error)

@@ -82,7 +82,7 @@ class Membership:
         """Return if the topics are still these incarnations, so that everything polled so far belongs to them.
 
         Raises:
-            RestartError: a topic was deleted and made again.
+            RestartError: a topic was deleted and recreated.
             KafkaException: the broker does not answer, or there is no such topic now.
         """
         for topic in topics:
@@ -96,7 +96,7 @@ class Membership:
 
         Raises:
             GapError: records that are not committed are gone; it names them.
-            RestartError: none are, the topic was deleted and made again, or a store does not answer.
+            RestartError: none are, the topic was deleted and recreated, or a store does not answer.
         """
         owned = self.owned.get(place)
         if owned is None:

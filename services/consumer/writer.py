@@ -39,7 +39,7 @@ INSERT_SETTINGS = {
 
 
 @dataclass(frozen=True)
-class Sorted:
+class Split:
     """A block's records by where they go. Offsets of erased viewers are all that is kept of them."""
 
     good: Block
@@ -80,7 +80,7 @@ class Writer:
         self._erased: frozenset[int] = frozenset()
         self._erased_at: float | None = None
 
-    def sort_out(self, block: Block) -> Sorted:
+    def split(self, block: Block) -> Split:
         """Split the block, taking the erased viewers from a list at most ``refresh_seconds`` old."""
         now = self._clock()
         if self._erased_at is None or now - self._erased_at >= self._refresh_seconds:
@@ -89,7 +89,7 @@ class Writer:
         if not any(row[USER] in erased for row in block.rows) and not any(
             bad.user_id in erased for bad in block.rejected
         ):
-            return Sorted(replace(block, rejected=[], holes=[]), block.rejected, [])
+            return Split(replace(block, rejected=[], holes=[]), block.rejected, [])
         kept = [(row, record) for row, record in zip(block.rows, block.records, strict=True) if row[USER] not in erased]
         rejected = [bad for bad in block.rejected if bad.user_id not in erased]
         gone = [row[OFFSET] for row in block.rows if row[USER] in erased]
@@ -97,7 +97,7 @@ class Writer:
         good = replace(
             block, rows=[row for row, _ in kept], records=[record for _, record in kept], rejected=[], holes=[]
         )
-        return Sorted(good, rejected, sorted(gone))
+        return Split(good, rejected, sorted(gone))
 
     def note_holes(self, block: Block) -> None:
         """Enter offsets at which Kafka has no record, so that the audit adds up without them."""

@@ -13,7 +13,7 @@ _FOLD = np.uint64(29)
 
 
 @dataclass(frozen=True)
-class Doubled:
+class Duplicates:
     """What was found."""
 
     repeated: NDArray[np.int64]
@@ -22,7 +22,7 @@ class Doubled:
     """Of the same viewer, film and time with other stars: the line, the line before, and what it is about."""
 
 
-class DoubledRows:
+class DuplicateRows:
     """Collects a digest of viewer, film and time of each row."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class DoubledRows:
         return np.flatnonzero(suspects[at] == digests)
 
     @staticmethod
-    def resolve(suspected: Iterable[tuple[NDArray[np.int64], NDArray[np.int64], Ratings]]) -> Doubled:
+    def resolve(suspected: Iterable[tuple[NDArray[np.int64], NDArray[np.int64], Ratings]]) -> Duplicates:
         """Compare the suspected rows, given as numbers, lines and values, in the file's order."""
         parts = list(suspected)
         number, line = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
@@ -70,7 +70,7 @@ class DoubledRows:
             (int(line[b]), int(line[a]), f"user {user[b]}, item {item[b]}: {stars[b]:g} stars")
             for a, b in zip(first[differ], second[differ], strict=True)
         ]
-        return Doubled(np.sort(number[first[repeats]]), sorted(contradictions))
+        return Duplicates(np.sort(number[first[repeats]]), sorted(contradictions))
 
 
 def _digests(ratings: Ratings) -> NDArray[np.uint64]:

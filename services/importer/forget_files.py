@@ -24,8 +24,8 @@ import pyarrow as pa
 
 from services.contracts.ids import UserId
 from services.importer import csv_rows
-from services.importer.landing import FOLDERS, REPORT_SUFFIX, UNFINISHED, open_regular_file, shown, write_report
-from services.importer.landing_lock import alone_here
+from services.importer.landing import FOLDERS, REPORT_SUFFIX, UNFINISHED, open_regular_file, printable, write_report
+from services.importer.landing_lock import host_lock
 
 _BLOCK_BYTES = 4 * 2**20
 _SEPARATORS = (",", ";", "\t", "|")
@@ -68,7 +68,7 @@ def forget_in_files(folder: Path, erased: Collection[UserId], note: Note) -> For
     done = ForgottenInFiles()
     if not erased or not folder.is_dir():
         return done
-    with alone_here(folder):
+    with host_lock(folder):
         for place in (folder, *(folder / name for name in FOLDERS)):
             for path in sorted(place.iterdir()) if place.is_dir() else []:
                 if path.is_dir() and not path.is_symlink():
@@ -239,4 +239,4 @@ def _rewrite_report(path: Path, sha256: str, gone: list[int]) -> None:
 
 def _relative(path: Path, folder: Path) -> str:
     place = "" if path.parent == folder else f"{path.parent.name}/"
-    return f"{place}{shown(path)}"
+    return f"{place}{printable(path)}"

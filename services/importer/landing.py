@@ -52,7 +52,7 @@ from psycopg import Connection
 from services.importer import ratings_file
 from services.importer.catalogue import read_titles
 from services.importer.file_store import rows_when_complete, store
-from services.importer.landing_lock import alone
+from services.importer.landing_lock import exclusive_lock
 from services.importer.rating_rules import Rules
 from services.importer.ratings_file import Checked, Layout, RatingsBlock
 from services.importer.text_file import FileChangedError
@@ -86,7 +86,7 @@ class Imported:
     """Names of files that stay where they are for the next import: they cannot be moved, or are still being written."""
     ratings: int = 0
     """Ratings in the files that are new."""
-    doubled: int = 0
+    duplicates: int = 0
     """Rows of these files that repeated another one, left out."""
     erased: int = 0
     """Ratings of erased viewers in these files, left out."""
@@ -104,13 +104,13 @@ def import_files(folder: Path, postgres: Connection[Any], clickhouse: Client, no
     for name in FOLDERS:
         (folder / name).mkdir(parents=True, exist_ok=True)
     done = Imported()
-    with alone(folder, postgres):
+    with exclusive_lock(folder, postgres):
         rules: Rules | None = None
         for file in _claimed(folder, done):
             if rules is None:
                 films = read_titles(postgres)
                 if not films:
-                    raise EmptyCatalogueError(f"{shown(file)} waits in {INCOMING}/, but the catalogue is empty")
+                    raise EmptyCatalogueError(f"{printable(file)} waits in {INCOMING}/, but the catalogue is empty")
                 rules = Rules(films, now)
             _Import(folder, rules, postgres, clickhouse, done).take_up(file)
     return done
@@ -125,7 +125,7 @@ def waiting_files(folder: Path) -> list[Path]:
     )
 
 
-def shown(file: Path) -> str:
+def printable(file: Path) -> str:
     """Return the file's name as any log can take it: bytes that are not UTF-8 as escapes."""
     return os.fsencode(file.name).decode(errors="backslashreplace")
 
@@ -177,7 +177,7 @@ class _Import:
                 _leave(file, error, self.done)
                 return
             except Exception as error:  # one file must not stop the others
-                log.exception("%s cannot be read", shown(file))
+                log.exception("%s cannot be read", printable(file))
                 checked = _unreadable(repr(error))
             if not checked.bad_lines:
                 try:
@@ -190,17 +190,19 @@ class _Import:
     def _store(self, file: Path, content: BinaryIO, checked: Checked) -> None:
         if rows_when_complete(self.postgres, self.clickhouse, checked.sha256) is not None:
             self.done.known.append(_final_name(file, checked))
-            log.info("%s was stored before under this or another name", shown(file))
+            log.info("%s was stored before under this or another name", printable(file))
             return
         blocks = _reading(ratings_file.blocks(content, checked, LAYOUT))
-        stored = store(self.postgres, self.clickhouse, blocks, digest=checked.sha256, name=shown(file), source=SOURCE)
+        stored = store(
+            self.postgres, self.clickhouse, blocks, digest=checked.sha256, name=printable(file), source=SOURCE
+        )
         self.done.stored.append(_final_name(file, checked))
         self.done.ratings += stored.rows
         self.done.erased += stored.erased
-        self.done.doubled += len(checked.doubled)
+        self.done.duplicates += len(checked.duplicates)
         log.info(
             "%s is stored: %d ratings, %d of erased viewers left out, %d duplicate rows",
-            shown(file), stored.rows - stored.erased, stored.erased, len(checked.doubled),
+            printable(file), stored.rows - stored.erased, stored.erased, len(checked.duplicates),
         )  # fmt: skip
 
     def _move(self, file: Path, checked: Checked) -> None:
@@ -218,13 +220,13 @@ class _Import:
         self.done.refused.append(name)
         log.error(
             "%s is refused: %d bad lines, the first is line %d: %s",
-            shown(file), checked.bad_lines, checked.problems[0].line, checked.problems[0].reason,
+            printable(file), checked.bad_lines, checked.problems[0].line, checked.problems[0].reason,
         )  # fmt: skip
 
 
 def _leave(file: Path, error: Exception, done: Imported) -> None:
-    done.left.append(shown(file))
-    log.error("%s stays where it is for the next import: %s", shown(file), error)
+    done.left.append(printable(file))
+    log.error("%s stays where it is for the next import: %s", printable(file), error)
 
 
 def write_report(path: Path, report: dict[str, Any]) -> None:
@@ -264,7 +266,7 @@ def _unreadable(reason: str) -> Checked:
 
 def _final_name(file: Path, checked: Checked) -> str:
     # Names have a limit of 255 bytes, and there must be room for a report's name.
-    name = Path(shown(file))
+    name = Path(printable(file))
     stem, suffix = (_cut(part, limit) for part, limit in ((name.stem, 180), (name.suffix, 20)))
     return f"{stem}-{checked.sha256.hex()[:12] or f'unread{file.lstat().st_ino:x}'}{suffix}"
 
@@ -275,7 +277,7 @@ def _cut(text: str, limit: int) -> str:
 
 def _report_of(file: Path, checked: Checked) -> dict[str, Any]:
     return {
-        "file": shown(file),
+        "file": printable(file),
         "sha256": checked.sha256.hex(),
         "bad_lines": checked.bad_lines,
         "first_problems": [asdict(problem) for problem in checked.problems],

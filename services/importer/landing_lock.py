@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def alone(folder: Path, postgres: Connection[Any]) -> Iterator[None]:
+def exclusive_lock(folder: Path, postgres: Connection[Any]) -> Iterator[None]:
     """Hold the lock on the folder; it ends with the process or the connection. Blocks."""
-    with alone_here(folder):
+    with host_lock(folder):
         # Polled, as a waiting statement would hit the role's time limit.
         while not _try(postgres, "pg_try_advisory_lock"):
             time.sleep(_RETRY_SECONDS)
@@ -32,8 +32,8 @@ def alone(folder: Path, postgres: Connection[Any]) -> Iterator[None]:
 
 
 @contextmanager
-def alone_here(folder: Path) -> Iterator[None]:
-    """Hold the lock against other processes on this machine alone. Blocks."""
+def host_lock(folder: Path) -> Iterator[None]:
+    """Hold the lock against other processes on this machine only. Blocks."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:

@@ -42,7 +42,7 @@ class Loaded:
     """Rows that repeated another one, in all files."""
     erased_ratings: int
     """New ratings that were left out because their viewer is erased."""
-    western_lines: int
+    latin1_lines: int
     """Lines that were not UTF-8, and read as Windows-1252."""
 
 
@@ -67,12 +67,12 @@ def load(directory: Path, postgres: Connection[Any], clickhouse: Client, now: da
             problem = checked.problems[0]
             more = f" (and {checked.bad_lines - 1} more bad lines)" if checked.bad_lines > 1 else ""
             raise MovieLensError(f"{data.ratings}, line {problem.line}: {problem.reason}{more}")
-        western = data.western_lines + checked.western_lines
-        merged = data.merged_rows + len(checked.doubled)
-        if western or merged:
+        latin1 = data.latin1_lines + checked.latin1_lines
+        merged = data.merged_rows + len(checked.duplicates)
+        if latin1 or merged:
             log.warning(
                 "%s: %d lines were not UTF-8 and were read as Windows-1252, %d duplicate rows",
-                directory, western, merged,
+                directory, latin1, merged,
             )  # fmt: skip
         with postgres.transaction():
             refuse_another_catalogue(data.films, read_titles(postgres))
@@ -82,7 +82,7 @@ def load(directory: Path, postgres: Connection[Any], clickhouse: Client, now: da
         stored, new = _load_ratings(data, file, checked, postgres, clickhouse)
     if stored.erased:
         log.warning("%d ratings of erased viewers were left out", stored.erased)
-    return Loaded(len(data.films), len(data.users), stored.rows, new, merged, stored.erased, western)
+    return Loaded(len(data.films), len(data.users), stored.rows, new, merged, stored.erased, latin1)
 
 
 def refuse_another_catalogue(films: Sequence[Film], known: Mapping[int, str]) -> None:

@@ -95,7 +95,7 @@ class MovieLens:
     ratings: Path
     layout: Layout
     """Of the ratings."""
-    western_lines: int
+    latin1_lines: int
     """Lines of films and users that were not UTF-8."""
     merged_rows: int
     """Rows of films and users that repeated an earlier one."""
@@ -207,12 +207,12 @@ _Source = tuple[Path, TableLayout, Callable[[_Row], T]]
 
 
 def _read(form: str, films: _Source[Film], people: _Source[Person] | None, ratings: Path, layout: Layout) -> MovieLens:
-    known, western, merged = _parsed(*films)
+    known, latin1, merged = _parsed(*films)
     persons: list[Person] = []
     if people is not None and people[0].exists():
-        persons, more_western, more_merged = _parsed(*people)
-        western, merged = western + more_western, merged + more_merged
-    return MovieLens(form, known, persons, ratings, layout, western, merged)
+        persons, more_latin1, more_merged = _parsed(*people)
+        latin1, merged = latin1 + more_latin1, merged + more_merged
+    return MovieLens(form, known, persons, ratings, layout, latin1, merged)
 
 
 def _parsed(path: Path, layout: TableLayout, parse: Callable[[_Row], T]) -> tuple[list[T], int, int]:
@@ -227,7 +227,7 @@ def _parsed(path: Path, layout: TableLayout, parse: Callable[[_Row], T]) -> tupl
         earlier, same = found.setdefault(value.key, (line, value))
         if same != value:
             raise MovieLensError(f"{path}, line {line}: {value.key} is another one than on line {earlier}")
-    return [value for _, value in found.values()], table.western_lines, len(table.rows) - len(found)
+    return [value for _, value in found.values()], table.latin1_lines, len(table.rows) - len(found)
 
 
 def _film_of(separator: str) -> Callable[[_Row], Film]:

@@ -39,7 +39,7 @@ class Table:
     path: Path
     rows: list[tuple[int, dict[str, str]]]
     """The line, from 1, and the values by column."""
-    western_lines: int
+    latin1_lines: int
     """Lines that were not UTF-8."""
 
 
@@ -55,7 +55,7 @@ def read_table(path: Path, layout: TableLayout) -> Table:
             rows = list(_rows(text.whole(), layout))
     except BadLineError as error:
         raise MovieLensError(f"{path}, {error}") from error
-    return Table(path, rows, text.western_lines)
+    return Table(path, rows, text.latin1_lines)
 
 
 def open_regular(path: Path) -> Any:

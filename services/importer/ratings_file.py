@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from services.importer import csv_rows, rating_rules
 from services.importer.csv_rows import Rows
-from services.importer.doubled_rows import DoubledRows
+from services.importer.duplicate_rows import DuplicateRows
 from services.importer.rating_rules import COLUMNS, Ratings, Rules
 from services.importer.text_file import BadLineError, TextBlock, TextFile
 
@@ -58,13 +58,13 @@ class Checked:
 
     sha256: bytes = b""
     rows: int = 0
-    """Valid rows, doubled ones included."""
-    doubled: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    """Valid rows, duplicates included."""
+    duplicates: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     """Numbers of the rows that a later one repeats, ascending."""
     bad_lines: int = 0
     problems: list[Problem] = field(default_factory=list)
     """The first `MAX_PROBLEMS` of the bad lines."""
-    western_lines: int = 0
+    latin1_lines: int = 0
     """Lines that were not UTF-8."""
     marks: list[bytes] = field(default_factory=list)
     """Running digests, by which `blocks` knows the content again."""
@@ -115,7 +115,7 @@ def check(file: BinaryIO, layout: Layout, rules: Rules) -> Checked:
     Raises:
         OSError: the disk fails.
     """
-    checked, text, doubles = Checked(), TextFile(file), DoubledRows()
+    checked, text, duplicates = Checked(), TextFile(file), DuplicateRows()
     try:
         for part in _parts(text, layout):
             wrong = rules.wrong_rows(part.ratings)
@@ -125,22 +125,22 @@ def check(file: BinaryIO, layout: Layout, rules: Rules) -> Checked:
                 if checked.bad_lines > MAX_BAD_LINES:
                     text.drain()
                     break
-            doubles.add(part.ratings)
+            duplicates.add(part.ratings)
             checked.rows += len(wrong) - int(wrong.sum())
     except BadLineError as error:
         checked.refuse(error.line, error.reason)
         text.drain()
-    checked.sha256, checked.marks, checked.western_lines = text.sha256, text.marks, text.western_lines
-    if not checked.bad_lines and (suspects := doubles.suspects()) is not None:
-        found = DoubledRows.resolve(_suspected(file, checked, layout, suspects))
-        checked.doubled = found.repeated
+    checked.sha256, checked.marks, checked.latin1_lines = text.sha256, text.marks, text.latin1_lines
+    if not checked.bad_lines and (suspects := duplicates.suspects()) is not None:
+        found = DuplicateRows.resolve(_suspected(file, checked, layout, suspects))
+        checked.duplicates = found.repeated
         for line, earlier, what in () if layout.contradictions else found.contradictions:
             checked.refuse(line, f"{what}, but otherwise on line {earlier}, at the same time")
     return checked
 
 
 def blocks(file: BinaryIO, checked: Checked, layout: Layout) -> Iterator[RatingsBlock]:
-    """Yield the rows of a file that `check` found to be good, without the doubled ones.
+    """Yield the rows of a file that `check` found to be good, without the duplicates.
 
     Raises:
         FileChangedError: the content is another one by now; the blocks before were still the same.
@@ -148,8 +148,8 @@ def blocks(file: BinaryIO, checked: Checked, layout: Layout) -> Iterator[Ratings
     first = 0
     for part in _parts(TextFile(file, checked.marks), layout):
         row, ratings = first + part.rows.record, part.ratings
-        if len(checked.doubled):
-            kept = ~np.isin(row, checked.doubled)
+        if len(checked.duplicates):
+            kept = ~np.isin(row, checked.duplicates)
             row, ratings = row[kept], ratings.at(kept)
         stars = ratings.rating.astype(np.float32)
         yield RatingsBlock(row, ratings.user_id, ratings.item_id, stars, ratings.time_us)
@@ -159,10 +159,10 @@ def blocks(file: BinaryIO, checked: Checked, layout: Layout) -> Iterator[Ratings
 def _suspected(
     file: BinaryIO, checked: Checked, layout: Layout, suspects: NDArray[np.uint64]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Ratings]]:
-    """Yield the numbers, the lines and the values of the rows that may be doubled."""
+    """Yield the numbers, the lines and the values of the rows that may be duplicates."""
     first = 0
     for part in _parts(TextFile(file, checked.marks), layout):
-        at = DoubledRows.rows_among(part.ratings, suspects)
+        at = DuplicateRows.rows_among(part.ratings, suspects)
         if len(at):
             record = part.rows.record[at]
             yield first + record, part.lines()[record], part.ratings.at(at)

@@ -47,8 +47,8 @@ class TextFile:
     Attributes:
         sha256: of the whole file as it is; known after the last block or `drain`.
         marks: the running digest after each block, of what was read until then.
-        western_lines: how many lines were not UTF-8.
-        first_western_line: the first of them, or 0.
+        latin1_lines: how many lines were not UTF-8.
+        first_latin1_line: the first of them, or 0.
     """
 
     def __init__(self, file: BinaryIO, expected: list[bytes] | None = None) -> None:
@@ -63,8 +63,8 @@ class TextFile:
         self._digest = hashlib.sha256()
         self._expected = expected
         self.marks: list[bytes] = []
-        self.western_lines = 0
-        self.first_western_line = 0
+        self.latin1_lines = 0
+        self.first_latin1_line = 0
 
     @property
     def sha256(self) -> bytes:
@@ -143,8 +143,8 @@ class TextFile:
         try:
             line.decode()
         except UnicodeDecodeError:
-            self.western_lines += 1
-            self.first_western_line = self.first_western_line or number
+            self.latin1_lines += 1
+            self.first_latin1_line = self.first_latin1_line or number
             try:
                 return line.decode("cp1252").encode()
             except UnicodeDecodeError:  # five bytes mean nothing in it

@@ -32,7 +32,7 @@ class LocalState:
         self._folder = folder
         self._lock = threading.Lock()
         self._written: dict[str, bytes] = {}
-        self._trouble: str | None = None
+        self._last_error: str | None = None
 
     def read(self, name: str, kind: type[_Model]) -> _Model | None:
         """Return the value last written under the name; None if there is none or it is not valid."""
@@ -55,12 +55,12 @@ class LocalState:
             try:
                 self._replace(self._path(name), content)
             except OSError as error:
-                if self._trouble != str(error):
+                if self._last_error != str(error):
                     log.warning("local files cannot be written; the next start needs its stores: %s", error)
-                self._trouble = str(error)
+                self._last_error = str(error)
                 return
             self._written[name] = digest
-            self._trouble = None
+            self._last_error = None
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.json"

@@ -31,7 +31,7 @@ def prune_runs(runs_dir: Path, keep: int, now: datetime) -> list[str]:
     """Delete finished and failed runs, except the newest ``keep`` of the last 14 days; return the deleted ones."""
     if not runs_dir.is_dir():
         return []
-    with alone(runs_dir):
+    with runs_lock(runs_dir):
         _sweep(runs_dir)
         newest_first = sorted(
             ((changed_at(run.folder), run) for run in runs(runs_dir)), key=lambda aged: aged[0], reverse=True
@@ -41,7 +41,7 @@ def prune_runs(runs_dir: Path, keep: int, now: datetime) -> list[str]:
 
 
 @contextmanager
-def alone(runs_dir: Path) -> Iterator[None]:
+def runs_lock(runs_dir: Path) -> Iterator[None]:
     """Hold the lock for deleting runs; waits for it."""
     runs_dir.mkdir(parents=True, exist_ok=True)
     with (runs_dir / LOCK_FILE).open("a") as lock:
@@ -63,7 +63,7 @@ def runs(runs_dir: Path) -> list[Run]:
 
 
 def delete(run: Run, now: datetime) -> bool:
-    """Delete the run's folder unless the run is active; return whether it did. Needs `alone`."""
+    """Delete the run's folder unless the run is active; return whether it did. Needs `runs_lock`."""
     if now - changed_at(run.folder) <= IDLE:
         return False
     with _claimed(run.folder) as ours:

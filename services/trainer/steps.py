@@ -25,7 +25,7 @@ from services.contracts.bundle import Manifest
 from services.contracts.ids import PROBE_USER
 from services.contracts.tables import SIGNALS_VIEW
 from services.trainer.bundles import publish
-from services.trainer.bundles.forget import alone, as_array, clean
+from services.trainer.bundles.forget import as_array, bundles_lock, clean
 from services.trainer.bundles.without_viewers import without_viewers
 from services.trainer.data import catalogue
 from services.trainer.data.dataset import has_positive, split_by_time, training_data
@@ -249,7 +249,7 @@ def promote(run: Run, settings: TrainerSettings, stores: Stores, *, force: bool 
     if current is not None and current.stage in (Stage.CHAMPION, Stage.ARCHIVED):
         log.info("already promoted, now %s", current.stage)
         return current
-    with alone(stores.postgres):
+    with bundles_lock(stores.postgres):
         current = registry.version_of_run(stores.postgres, run.run_id)
         version = version if current is None else current.version
         version = clean(settings.model_dir, stores.postgres, version, as_array(erased_viewers(stores.postgres)))

@@ -103,4 +103,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A whole stack leaves nothing of the machine to other tests, and the demo measures time."""
     for item in items:
         if isinstance(item, pytest.Function) and "running_stack" in item.fixturenames:
-            item.add_marker(pytest.mark.alone)
+            item.add_marker(pytest.mark.serial)

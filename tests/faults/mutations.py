@@ -36,7 +36,7 @@ class Mutation:
 _STORE_THEN_COMMIT = """\
         for block in blocks:
             self._raise_if_too_much_is_bad(block)
-            parts = self._retrier.call("erased viewers", partial(self._writer.sort_out, block))
+            parts = self._retrier.call("erased viewers", partial(self._writer.split, block))
             self._note_holes(block)
             self._set_aside(block, parts.rejected, parts.erased)
             self._store(parts.good)

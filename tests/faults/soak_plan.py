@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 SESSION_TIMEOUT_SECONDS = 10
-"""After this long a silent member is put out of the group (infra/local/kafka)."""
+"""After this long a silent member is removed from the group (infra/local/kafka)."""
 
 
 class Kind(StrEnum):

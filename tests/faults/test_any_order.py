@@ -132,7 +132,7 @@ def test_16_any_order_and_any_redelivery(
     counts = {"cases": 0, "events": 0, "blocks": 0, "redeliveries": 0}
 
     def deliver(block: Block) -> None:
-        parts = writer.sort_out(block)
+        parts = writer.split(block)
         writer.set_aside(block, parts.rejected, parts.erased)
         writer.store(parts.good)
 

@@ -16,7 +16,7 @@ RECOVERY_SECONDS = 60
 
 @pytest.mark.parametrize("rounds", [1, pytest.param(6, marks=pytest.mark.slow)])
 def test_08_broker_frozen_and_killed(kafka_world: World, report: Callable[..., None], rounds: int) -> None:
-    """Frozen past the group's session timeout, too: then the members are put out and have to join again."""
+    """Frozen past the group's session timeout, too: then the members are removed and have to join again."""
     world, port = kafka_world, free_port()
     consumer = world.consumer(consumer_metrics_port=port)
     slowest = 0.0

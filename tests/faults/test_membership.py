@@ -13,7 +13,7 @@ from tests.faults.world import PARTITIONS, World
 from tests.support.processes import ServiceProcess, wait_until
 
 SESSION_TIMEOUT = 4
-"""Seconds of silence after which a member is put out."""
+"""Seconds of silence after which a member is removed from the group."""
 
 
 class CommitsOnlyGoForward:
@@ -74,7 +74,7 @@ def test_06_frozen_past_the_session_timeout(world: World, report: Callable[..., 
             wait_until(
                 lambda v=victim: commits.look() and "lost" in v.log_file.read_text(),  # type: ignore[misc]
                 30,
-                "the victim notices that it was put out",
+                "the victim notices that it was removed",
                 0.02,
                 log_of=victim,
             )

@@ -1,4 +1,4 @@
-"""Records that are gone from Kafka before they were stored, and a topic that is made anew under the same name."""
+"""Records that are gone from Kafka before they were stored, and a topic that is recreated under the same name."""
 
 from collections.abc import Callable
 
@@ -99,7 +99,7 @@ def test_14_the_groups_offsets_are_lost(world: World, report: Callable[..., None
 
 
 @pytest.mark.parametrize("when", ["running", pytest.param("down", marks=pytest.mark.slow)])
-def test_15_topic_made_anew(world: World, report: Callable[..., None], when: str) -> None:
+def test_15_topic_recreated(world: World, report: Callable[..., None], when: str) -> None:
     """The same offsets come again with other events; both incarnations are kept, and none is skipped.
 
     The new one is shorter once and longer once than what was committed of the one before.

@@ -79,14 +79,14 @@ class World:
         admin, old = kafka_admin.admin(self.kafka.bootstrap), self.identity().topic_id
         admin.delete_topics([self.topic])[self.topic].result(20)
 
-        def made_again() -> bool:
+        def recreated() -> bool:
             try:
                 self.create_topic()
                 return self.identity().topic_id != old
             except KafkaException:  # the deletion is not everywhere yet
                 return False
 
-        wait_until(made_again, 30, "the topic is made again", 0.2)
+        wait_until(recreated, 30, "the topic is recreated", 0.2)
         self._producer = None  # a producer keeps its sequence numbers of the old one
 
     def delete_records(self, partition: int, before: int) -> None:

@@ -11,7 +11,7 @@ from services.common.kafka import admin, describe_topic
 from services.common.migrations import CLICKHOUSE_MIGRATIONS, migrate_clickhouse, read_migrations
 from services.contracts.rest import ADMIN_KEY_HEADER
 from tests.support.bundles import make_bundle
-from tests.support.inference import ADMIN_KEY, Replica, crown, prepare_catalogue, wait_until
+from tests.support.inference import ADMIN_KEY, Replica, make_champion, prepare_catalogue, wait_until
 from tests.support.services import KafkaServer, PostgresServer
 
 ADMIN = {ADMIN_KEY_HEADER: ADMIN_KEY}
@@ -29,7 +29,7 @@ def stopped(
     events = topic(partitions=2)
     topic_id = describe_topic(admin(kafka.bootstrap), events).topic_id
     bundle = make_bundle(tmp_path / "m", likes=LIKES, topic_id=topic_id, offsets={0: 0, 1: 0})
-    crown(own_postgres.dsn(), bundle.manifest)
+    make_champion(own_postgres.dsn(), bundle.manifest)
     replica = Replica(
         kafka.bootstrap, own_postgres.dsn(), clickhouse_database, tmp_path / "m", events, topic(partitions=1)
     ).start()
@@ -69,9 +69,9 @@ def test_it_serves_the_model_it_had_and_catches_up_when_postgresql_returns(
             own_postgres.start()
         else:
             own_postgres.thaw()
-        crown(own_postgres.dsn(), make_bundle(replica.model_dir, "v2", likes=LIKES, seed=2).manifest)
+        make_champion(own_postgres.dsn(), make_bundle(replica.model_dir, "v2", likes=LIKES, seed=2).manifest)
         wait_until(lambda: replica.version() == "v2", "the new champion is served", 30)
-        wait_until(lambda: replica.services.notifications.trouble is None, "PostgreSQL is listened to")
+        wait_until(lambda: replica.services.notifications.error is None, "PostgreSQL is listened to")
         assert replica.ready()
     finally:
         own_postgres.thaw()
@@ -92,7 +92,7 @@ def test_without_anything_to_serve_it_waits_for_postgresql(
     own_postgres.stop()
     replica = stopped.start()
     try:
-        wait_until(lambda: replica.services.notifications.trouble not in (None, "not connected yet"), "it has tried")
+        wait_until(lambda: replica.services.notifications.error not in (None, "not connected yet"), "it has tried")
         assert replica.client.get("/v1/users/7/recommendations").status_code == 503
         assert not replica.ready()
         if damage == "no bundle":

@@ -422,7 +422,7 @@ def test_repeated_rows_and_erased_viewers_are_left_out_and_counted(world: World)
     lines = [f"{u},{i},4,978300760" for u, i in ((1, 1), (2, 1), (1, 1), (1, 2))]
     (world.folder / "a.csv").write_text("\n".join(["user_id,item_id,rating,timestamp", *lines]))
     answer = world.run()
-    assert (answer["ratings"], answer["doubled"], answer["erased"]) == (3, 1, 1)
+    assert (answer["ratings"], answer["duplicates"], answer["erased"]) == (3, 1, 1)
     assert world.count("events") == 2
     (world.folder / "a.csv").write_text("\n".join(["user_id,item_id,rating,timestamp", *lines]))
     assert len(world.run()["known"]) == 1

@@ -259,13 +259,13 @@ def test_a_topic_that_was_made_again_leaves_nothing_of_the_old_one_behind(
     kafka_admin = admin(kafka.bootstrap)
     kafka_admin.delete_topics([events])[events].result(20)
 
-    def made_again() -> bool:
+    def recreated() -> bool:
         try:
             return topic(events, partitions=1) == events
         except Exception:
             return False
 
-    wait_until(made_again, "the topic is made again")
+    wait_until(recreated, "the topic is recreated")
     produce(kafka, events, event(9))
     with following(kafka, events, StartingPoint(old.topic_id, {0: 1}), clickhouse_database) as one:
         wait_until(lambda: one.follower.caught_up, "it is ready")

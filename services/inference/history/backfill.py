@@ -54,7 +54,7 @@ class Backfill:
         self._is_looked_for = False
         """Whether every offset of ``_missing`` was requested and found nowhere."""
         self._thread = threading.Thread(target=self._run, name="backfill", daemon=True)
-        self.trouble: str | None = None
+        self.error: str | None = None
         """Why the last attempt was incomplete; None if it was not."""
 
     def start(self) -> None:
@@ -111,7 +111,7 @@ class Backfill:
         with self._changed:
             if self._changed.wait_for(lambda: self._is_looked_for or self._is_complete(), seconds):
                 return None
-            return f"{len(self._missing)} records are still to be read" + (f" ({self.trouble})" if self.trouble else "")
+            return f"{len(self._missing)} records are still to be read" + (f" ({self.error})" if self.error else "")
 
     def _is_complete(self) -> bool:
         return not len(self._missing) and self._elsewhere is None
@@ -137,10 +137,10 @@ class Backfill:
                 if not self._is_looked_for and not self._is_complete():
                     self._changed.wait_for(self._stopping.is_set, _RETRY_SECONDS)
 
-    def _report(self, trouble: str | None) -> None:
-        if trouble is not None and self.trouble != trouble:
-            log.warning("part of the history cannot be read now: %s", trouble)
-        self.trouble = trouble
+    def _report(self, error: str | None) -> None:
+        if error is not None and self.error != error:
+            log.warning("part of the history cannot be read now: %s", error)
+        self.error = error
 
     def _look(self) -> None:
         """Read what is missing from where it is, keeping partial progress."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.common.bundle import Arrays
-from services.inference.history.stamps import take_apart
+from services.inference.history.stamps import unpack
 
 _OPINION, _RATING = 0, 1
 
@@ -57,7 +57,7 @@ def merge_live(history: ViewerHistory, slots: Mapping[int, int]) -> ViewerHistor
     newer = []
     added: dict[int, int] = {}
     for slot, version in slots.items():
-        signal = take_apart(slot, version)
+        signal = unpack(slot, version)
         row = int(np.searchsorted(base, signal.item_id))
         if row == len(base) or base[row] != signal.item_id:
             row = added.setdefault(signal.item_id, len(base) + len(added))

@@ -43,7 +43,7 @@ def slot_and_version(event: Event) -> tuple[int, int]:
     return event.item_id << 2 | _CODE[signal], version
 
 
-def take_apart(slot: int, version: int) -> LiveSignal:
+def unpack(slot: int, version: int) -> LiveSignal:
     """Return what `slot_and_version` put together."""
     return LiveSignal(ItemId(slot >> 2), slot & 3, version, value_of(version))
 

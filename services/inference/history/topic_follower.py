@@ -60,7 +60,7 @@ class TopicFollower:
         """Per partition the offset from which everything is in the live history or requested from the backfill."""
         self._positions: dict[int, int] = {}
         self._caught_up = False
-        self.trouble: str | None = None
+        self.error: str | None = None
         """Why the topic cannot be followed now; None if it is."""
 
     @property
@@ -159,10 +159,10 @@ class TopicFollower:
                 self._report(str(error) or type(error).__name__)
             self._stopping.wait(_RETRY_SECONDS)
 
-    def _report(self, trouble: str | None) -> None:
-        if trouble is not None and self.trouble != trouble:
-            log.warning("the topic cannot be followed: %s", trouble)
-        self.trouble = trouble
+    def _report(self, error: str | None) -> None:
+        if error is not None and self.error != error:
+            log.warning("the topic cannot be followed: %s", error)
+        self.error = error
 
     def _follow(self) -> None:
         """Follow one incarnation of the topic until it changes, retention overtakes us or the service stops."""
@@ -179,7 +179,7 @@ class TopicFollower:
             while not self._stopping.is_set():
                 if time.monotonic() > recheck:
                     if describe_topic(client, self._topic, timeout_seconds=_ADMIN_SECONDS) != identity:
-                        log.warning("the topic was made again or has more partitions")
+                        log.warning("the topic was recreated or has more partitions")
                         return
                     if positions.keys() != set(identity.partitions):
                         return  # a partition did not answer

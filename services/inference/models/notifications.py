@@ -40,7 +40,7 @@ class Notifications:
         self._first_model_seconds = first_model_seconds
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="notifications", daemon=True)
-        self.trouble: str | None = "not connected yet"
+        self.error: str | None = "not connected yet"
         """Why listening to PostgreSQL fails now; None if it works."""
 
     def start(self) -> None:
@@ -76,10 +76,10 @@ class Notifications:
         except Exception:  # keep the thread alive whatever happens: its death would go unnoticed
             log.exception("the model kept on disk cannot be served")
 
-    def _report(self, trouble: str) -> None:
-        if self.trouble != trouble:
-            log.warning("PostgreSQL cannot be listened to: %s", trouble)
-        self.trouble = trouble
+    def _report(self, error: str) -> None:
+        if self.error != error:
+            log.warning("PostgreSQL cannot be listened to: %s", error)
+        self.error = error
 
     def _listen(self, connection: psycopg.Connection) -> None:
         for channel in (MODEL_PROMOTED_CHANNEL, USER_ERASED_CHANNEL, CATALOGUE_CHANGED_CHANNEL):
@@ -104,4 +104,4 @@ class Notifications:
             log.debug("no model has been promoted yet")
         except (BundleError, ReplayError):
             pass  # logged, counted and shown by the store; retried at the next check
-        self.trouble = None
+        self.error = None

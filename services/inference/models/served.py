@@ -12,7 +12,7 @@ from services.common.confidence import weights
 from services.contracts.bundle import Manifest
 from services.contracts.ids import UserId
 from services.inference.history.merge import ViewerHistory, history_of, is_newer, merge_live
-from services.inference.history.stamps import take_apart
+from services.inference.history.stamps import unpack
 from services.inference.models.base import Floats, History, Indices, Recommender
 from services.inference.models.loader import load_recommenders
 from services.inference.models.ranking import top_k
@@ -105,7 +105,7 @@ class ServedBundle:
         if not len(history.item_ids):
             return held
         for slot, version in slots.items():
-            signal = take_apart(slot, version)
+            signal = unpack(slot, version)
             row = int(np.searchsorted(history.item_ids, signal.item_id))
             known = row < len(history.item_ids) and history.item_ids[row] == signal.item_id
             if known and not is_newer(signal.version, history.versions[row, signal.signal]):

@@ -56,7 +56,7 @@ class Forgotten:
     """Bundles and run folders deleted without replacement."""
     waiting: list[str] = field(default_factory=list)
     """Bundles and run folders in use, to be deleted next time."""
-    troubles: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
     left: set[UserId] = field(default_factory=set)
     """Erased viewers with data left."""
 
@@ -69,14 +69,14 @@ class Forgotten:
             "pending": len(self.left),
         }
 
-    def keep(self, what: str, viewers: Viewers, trouble: BaseException | None = None) -> None:
+    def keep(self, what: str, viewers: Viewers, error: BaseException | None = None) -> None:
         """Record that data of these viewers stays for now."""
         self.left.update(UserId(int(viewer)) for viewer in viewers)
-        if trouble is None:
+        if error is None:
             self.waiting.append(what)
             return
-        self.troubles.append(f"{what}: {trouble}")
-        log.error("erased viewers could not be deleted from %s: %s", what, trouble)
+        self.errors.append(f"{what}: {error}")
+        log.error("erased viewers could not be deleted from %s: %s", what, error)
 
 
 def forget(
@@ -96,7 +96,7 @@ def forget(
         psycopg.Error: PostgreSQL does not answer.
     """
     done = Forgotten()
-    with alone(connection):
+    with bundles_lock(connection):
         everyone = erased.erased_viewers(connection)
         if not everyone:
             return done
@@ -105,18 +105,18 @@ def forget(
         _each("ClickHouse", as_array(unfinished), done, lambda: in_clickhouse(unfinished) if unfinished else None)
         for path in sorted(model_dir.iterdir()) if model_dir.is_dir() else []:
             _each(path.name, viewers, done, partial(_forget_bundle, path, connection, viewers, now, done))
-        with run_folders.alone(runs_dir):
+        with run_folders.runs_lock(runs_dir):
             for run in run_folders.runs(runs_dir):
                 _each(run.run_id, viewers, done, partial(_forget_run, run, viewers, unfinished, now, done))
         registry.forget_canaries(connection, everyone)
         erased.settle(connection, Where.MODELS, everyone - done.left, done.left)
-    if done.troubles:
-        raise ForgetError("; ".join(done.troubles))
+    if done.errors:
+        raise ForgetError("; ".join(done.errors))
     return done
 
 
 @contextmanager
-def alone(connection: Connection[Any]) -> Iterator[None]:
+def bundles_lock(connection: Connection[Any]) -> Iterator[None]:
     """Hold the lock for replacing versions by copies; closing the connection releases it."""
     with connection.transaction():
         connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
@@ -134,7 +134,7 @@ def as_array(viewers: frozenset[UserId]) -> Viewers:
 
 
 def clean(model_dir: Path, connection: Connection[Any], version: str, viewers: Viewers) -> str:
-    """Return the version, or its new replacement if it contained any of these viewers. Needs `alone`.
+    """Return the version, or its new replacement if it contained any of these viewers. Needs `bundles_lock`.
 
     Raises:
         BundleError: the bundle cannot be read.
@@ -181,7 +181,7 @@ def _replace_or_delete(path: Path, connection: Connection[Any], held: Viewers, n
         if now - run_folders.changed_at(path) <= run_folders.IDLE:
             done.keep(path.name, held)
             return
-    elif row.pruned_at is None and not _given_up(row, path, connection):
+    elif row.pruned_at is None and not _released(row, path, connection):
         copy = clean(path.parent, connection, row.version, held)
         if copy != row.version:
             done.replaced[row.version] = copy
@@ -190,7 +190,7 @@ def _replace_or_delete(path: Path, connection: Connection[Any], held: Viewers, n
     done.deleted.append(path.name)
 
 
-def _given_up(row: ModelVersion, path: Path, connection: Connection[Any]) -> bool:
+def _released(row: ModelVersion, path: Path, connection: Connection[Any]) -> bool:
     """Release bundles that will not be served: rejected ones, and unreadable ones that are not served now."""
     if row.stage is Stage.REJECTED:
         return registry.release_for_deletion(connection, row.version, f"{row.reason}; held viewers who were erased")

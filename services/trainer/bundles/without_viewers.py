@@ -49,9 +49,9 @@ def without_viewers(
     item_ids = arrays["item_ids"]
     liked = np.isin(item_ids, data.item_ids)
     recent_days = int(manifest.parameters.get("recent_days", Recipe.model_fields["recent_days"].default))
-    ever, lately = (_spread(item_ids, data.item_ids, counted) for counted in _popularities(data, recent_days))
+    overall, recent = (_spread(item_ids, data.item_ids, counted) for counted in _popularities(data, recent_days))
     shared = shared_arrays(
-        history, item_ids=item_ids, popularity=ever, popularity_recent=lately, item_genres=arrays["item_genres"]
+        history, item_ids=item_ids, popularity=overall, popularity_recent=recent, item_genres=arrays["item_genres"]
     )
     own = {name: kind_of(model.kind).without(models[name], kept, liked) for name, model in manifest.models.items()}
     positive = has_positive(data)

@@ -48,13 +48,13 @@ def test_records_that_are_gone_are_a_gap() -> None:
         membership(Broker(gap=GapError("offsets 42 to 49 are gone"))).on_unavailable_offset(PLACE, UNAVAILABLE)
 
 
-def test_what_the_client_says_late_of_another_incarnation_is_none() -> None:
-    """The topic was made again and assigned, and only then the client reports an offset of the one before."""
+def test_a_late_error_of_another_incarnation_is_no_gap() -> None:
+    """The topic was recreated and assigned, and only then the client reports an offset of the one before."""
     with pytest.raises(RestartError, match=r"events/0: .*not there"):
         membership(Broker()).on_unavailable_offset(PLACE, UNAVAILABLE)
 
 
-def test_a_topic_that_was_made_again_meanwhile_is_none() -> None:
+def test_a_topic_recreated_meanwhile_is_no_gap() -> None:
     again = TopicIdentity("events", "the next incarnation", (0, 1))
     with pytest.raises(RestartError, match="recreated"):
         membership(Broker(again)).on_unavailable_offset(PLACE, UNAVAILABLE)

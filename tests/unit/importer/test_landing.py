@@ -118,7 +118,7 @@ def test_a_bad_line_is_named_and_spoils_no_other(line: str, reason: str) -> None
 def test_bytes_that_are_not_utf8_make_a_bad_line() -> None:
     reading, _ = taken(HEADER.encode() + b"1,10,4,978300760\n\xff2,10,4,978300760\n")
     assert [(p.line, p.reason.split(":")[0]) for p in reading.problems] == [(3, "user_id '\u00ff2'")]
-    assert reading.western_lines == 1
+    assert reading.latin1_lines == 1
 
 
 def test_a_nul_is_named_by_its_line() -> None:
@@ -194,7 +194,7 @@ def test_lines_may_end_as_they_do_anywhere(end: str, monkeypatch: pytest.MonkeyP
 def test_rows_that_repeat_another_are_left_out_and_the_last_word_stays_the_last() -> None:
     same, other = "1,10,4,978300760\n", "1,10,5,978300760\n"
     reading, rows = taken(HEADER + same + same + other + same + "2,10,4,978300760\n" + '"1","10","4.0",978300760\n')
-    assert (reading.rows, reading.doubled.tolist()) == (6, [0, 3])
+    assert (reading.rows, reading.duplicates.tolist()) == (6, [0, 3])
     assert [row[2] for row in rows] == [4, 5, 4, 4]
 
 

@@ -116,7 +116,7 @@ def test_grouplens_own_100k_is_read_with_its_genre_flags(tmp_path: Path) -> None
     data = open_movielens(tabs(tmp_path))
     assert [(f.title, f.year, f.genres) for f in data.films] == [("Les Misérables", 1995, ("Action", "Thriller"))]
     assert [(u.age, u.occupation) for u in data.users] == [(24, "technician")]
-    assert data.western_lines == 1
+    assert data.latin1_lines == 1
     assert ratings_of(data) == [(7, 1, 3.0, 881250949)]
 
 

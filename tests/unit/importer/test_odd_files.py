@@ -118,7 +118,7 @@ def test_each_line_has_its_own_encoding(tmp_path: Path) -> None:
     films = FILMS.encode() + "10,Amélie,War\n11,Zażółć,War\n".encode() + b"12,Am\xe9lie \x96 1,War\r\n13,\x81\xe9,War\n"
     data = written(tmp_path, films)
     assert titles(data) == ["Amélie", "Zażółć", "Amélie – 1", "é"]
-    assert data.western_lines == 2
+    assert data.latin1_lines == 2
 
 
 def test_quoted_titles_are_read_as_csv_has_them(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_contradicting_ratings_are_refused_with_both_lines_and_identical_ones_me
     films = FILMS + "10,A,War\n"
     same = RATINGS + "1,10,4,978300760\n2,10,3,978300760\n1,10,4.0,978300760\n"
     checked, blocks = blocks_of(written(tmp_path, films, same))
-    assert (checked.rows, checked.doubled.tolist(), sum(map(len, blocks))) == (3, [0], 2)
+    assert (checked.rows, checked.duplicates.tolist(), sum(map(len, blocks))) == (3, [0], 2)
     checked, _ = blocks_of(written(tmp_path, films, same + "\n2,10,5,978300760\n2,10,5,978300761\n"))
     assert [(p.line, p.reason) for p in checked.problems] == [
         (6, "user 2, item 10: 5 stars, but otherwise on line 3, at the same time")

@@ -12,7 +12,7 @@ from services.contracts.ids import ItemId, UserId
 from services.contracts.signals import Signal, signal_of
 from services.inference.events.clock import EventClock, complete
 from services.inference.history.live import LiveHistory
-from services.inference.history.stamps import SIGNALS, take_apart
+from services.inference.history.stamps import SIGNALS, unpack
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 VIEWER, FILM = UserId(7), ItemId(50)
@@ -35,7 +35,7 @@ class Replica:
 
     def signals(self, user: UserId = VIEWER) -> dict[tuple[int, Signal], float]:
         """The viewer's signals: film and signal -> value."""
-        found = [take_apart(slot, version) for slot, version in self.live.of(user).slots.items()]
+        found = [unpack(slot, version) for slot, version in self.live.of(user).slots.items()]
         return {(s.item_id, SIGNALS[s.signal]): s.value for s in found}
 
 

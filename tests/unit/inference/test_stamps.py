@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from services.contracts.events import Action, Event
 from services.contracts.ids import MAX_ID, ItemId, UserId
 from services.contracts.signals import signal_of, signal_version, to_microseconds
-from services.inference.history.stamps import SIGNALS, Slots, merge, slot_and_version, take_apart
+from services.inference.history.stamps import SIGNALS, Slots, merge, slot_and_version, unpack
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -52,7 +52,7 @@ def test_the_latest_version_of_each_signal_wins(stream: list[Event]) -> None:
         version = signal_version(to_microseconds(event.event_time), event.event_id, value)
         key = (event.item_id, signal)
         expected[key] = max(expected.get(key, (-1, 0.0)), (version, value))
-    found = [take_apart(slot, version) for slot, version in state_of(stream).items()]
+    found = [unpack(slot, version) for slot, version in state_of(stream).items()]
     assert {(s.item_id, SIGNALS[s.signal]): s.version for s in found} == {k: v for k, (v, _) in expected.items()}
     for live in found:
         assert abs(live.value - expected[live.item_id, SIGNALS[live.signal]][1]) < 1e-6

@@ -40,9 +40,9 @@ async def ready(services: ServicesDep, response: Response) -> Readiness:
         details={
             "model_version": model and model.version,
             "model_refused": services.store.refused,
-            "topic": services.follower.trouble,
+            "topic": services.follower.error,
             "history_gap": services.follower.gap,
-            "postgres": services.notifications.trouble,
+            "postgres": services.notifications.error,
         },
     )
 
