@@ -24,7 +24,7 @@ from pathlib import Path
 import psutil
 
 from tests.support.bundles import make_bundle
-from tests.support.inference import make_champion, prepare_catalogue
+from tests.support.inference import crown, prepare_catalogue
 from tests.support.ports import free_port
 from tests.support.services import KafkaServer, PostgresServer
 
@@ -299,7 +299,7 @@ def _stores(folder: Path) -> Iterator[tuple[KafkaServer, PostgresServer, dict[st
             kafka.create_topic(topic, partitions=2)
         dsn = postgres.dsn(postgres.create_database())
         prepare_catalogue(dsn, FILMS)
-        make_champion(dsn, make_bundle(folder / "m", "v1", items=FILMS, factors=32).manifest)
+        crown(dsn, make_bundle(folder / "m", "v1", items=FILMS, factors=32).manifest)
         environment = {
             "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap,
             "CLICKHOUSE_URL": "http://default:@127.0.0.1:9/default",

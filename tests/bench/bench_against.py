@@ -22,7 +22,7 @@ from pathlib import Path
 from tests.bench.bench_consumer import drain_rate
 from tests.bench.bench_observability import FACTORS, FILMS, ON, VIEWERS, Api
 from tests.support.bundles import make_bundle
-from tests.support.inference import ADMIN_KEY, make_champion, prepare_catalogue
+from tests.support.inference import ADMIN_KEY, crown, prepare_catalogue
 from tests.support.pipeline import Pipeline, event
 from tests.support.services import ClickHouseServer, KafkaServer, PostgresServer
 
@@ -117,7 +117,7 @@ def _measure() -> None:
         dsn = postgres.dsn(postgres.create_database())
         prepare_catalogue(dsn, FILMS)
         likes = {viewer: [viewer % FILMS + 1, (7 * viewer) % FILMS + 1] for viewer in range(1, VIEWERS + 1)}
-        make_champion(dsn, make_bundle(folder / "m", "v1", likes=likes, items=FILMS, factors=FACTORS).manifest)
+        crown(dsn, make_bundle(folder / "m", "v1", likes=likes, items=FILMS, factors=FACTORS).manifest)
         environment = {
             "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap,
             "CLICKHOUSE_URL": clickhouse.url(),

@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tests.support.bundles import make_bundle
-from tests.support.inference import make_champion, prepare_catalogue
+from tests.support.inference import crown, prepare_catalogue
 from tests.support.ports import free_port
 from tests.support.processes import ServiceProcess
 from tests.support.services import KafkaServer, PostgresServer
@@ -145,7 +145,7 @@ def main() -> int:
         dsn = postgres.dsn(postgres.create_database())
         prepare_catalogue(dsn, FILMS)
         likes = {viewer: [viewer % FILMS + 1, (7 * viewer) % FILMS + 1] for viewer in range(1, VIEWERS + 1)}
-        make_champion(dsn, make_bundle(folder / "m", "v1", likes=likes, items=FILMS, factors=FACTORS).manifest)
+        crown(dsn, make_bundle(folder / "m", "v1", likes=likes, items=FILMS, factors=FACTORS).manifest)
         collector = ThreadingHTTPServer(("127.0.0.1", 0), _Collector)
         threading.Thread(target=collector.serve_forever, daemon=True).start()
         stack.callback(collector.shutdown)

@@ -8,7 +8,7 @@ import numpy as np
 
 from services.common.kafka import admin, describe_topic
 from tests.support.bundles import make_bundle
-from tests.support.inference import Replica, make_champion, prepare_catalogue, wait_until
+from tests.support.inference import Replica, crown, prepare_catalogue, wait_until
 from tests.support.services import KafkaServer, PostgresServer
 from tests.support.swaps import swap_under_load
 
@@ -35,7 +35,7 @@ def main() -> int:
                 make_bundle(folder / "m", version, seed=seed, topic_id=topic_id, offsets={0: 0, 1: 0})
                 for seed, version in enumerate(("v1", "v2"))
             ]
-            make_champion(dsn, bundles[0].manifest)
+            crown(dsn, bundles[0].manifest)
             nowhere = "http://default:@127.0.0.1:9/default"
             replica = Replica(kafka.bootstrap, dsn, nowhere, folder / "m", events, kafka.create_topic(partitions=1))
             replica.start()

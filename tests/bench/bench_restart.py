@@ -28,7 +28,7 @@ from services.inference.history.spans import Spans
 from services.inference.history.topic_reader import TopicReader
 from services.inference.metrics import Metrics
 from tests.support.bundles import make_bundle
-from tests.support.inference import Replica, make_champion, prepare_catalogue, wait_until
+from tests.support.inference import Replica, crown, prepare_catalogue, wait_until
 from tests.support.pipeline import Pipeline
 from tests.support.processes import wait_until as wait_for
 from tests.support.services import ClickHouseServer, KafkaServer, PostgresServer
@@ -113,19 +113,19 @@ def main() -> int:
         print(f"read from Kafka by one thread   {rate:>10,.0f} events/s (goal: {GOAL_PER_SECOND:,})", flush=True)
 
         old = make_bundle(folder / "m", "v1", topic_id=identity.topic_id, offsets=dict.fromkeys(heads, 0))
-        make_champion(dsn, old.manifest)
+        crown(dsn, old.manifest)
         for label, url in (("from Kafka alone", NOWHERE), ("with ClickHouse", pipeline.clickhouse_url)):
             ready = restarted(Replica(*_where(pipeline, dsn, url, folder)))
             print(f"ready after {total:,} events    {ready:>10.1f} s {label}", flush=True)
 
         heads = produce(total, total)
         new = make_bundle(folder / "m", "v2", topic_id=identity.topic_id, offsets=heads)
-        make_champion(dsn, new.manifest)
+        crown(dsn, new.manifest)
         replica = Replica(*_where(pipeline, dsn, pipeline.clickhouse_url, folder)).start()
         stack.callback(replica.stop)
         wait_until(replica.ready, "the replica is ready", 60)
         before, begun = psutil.Process().memory_info().rss, time.perf_counter()
-        make_champion(dsn, old.manifest)
+        crown(dsn, old.manifest)
         wait_until(lambda: replica.version() == "v1", "the rollback is served", 300)
         print(f"rollback across {2 * total:,} events {time.perf_counter() - begun:>10.1f} s")
         signals = sum(len(slots) for slots in replica.services.live._slots.values())

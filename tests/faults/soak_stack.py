@@ -10,7 +10,7 @@ from infra.local.readiness import http_body
 from services.contracts.topics import EVENTS_TOPIC, IMPRESSIONS_TOPIC
 from tests.faults.world import World
 from tests.support.bundles import make_bundle
-from tests.support.inference import ADMIN_KEY, make_champion, prepare_catalogue
+from tests.support.inference import ADMIN_KEY, crown, prepare_catalogue
 from tests.support.ports import free_port
 from tests.support.processes import ServiceProcess, wait_until
 from tests.support.services import ClickHouseServer, KafkaServer, PostgresServer
@@ -57,7 +57,7 @@ class Stack:
         prepare_catalogue(self.postgres.dsn(), FILMS)
         models = self._folder / "models"
         nobody = {10**6: [1, 2, 3]}  # a viewer whom no client acts for
-        make_champion(self.postgres.dsn(), make_bundle(models, items=FILMS - 5, likes=nobody).manifest)
+        crown(self.postgres.dsn(), make_bundle(models, items=FILMS - 5, likes=nobody).manifest)
         self.processes = {store.process.name: store.process for store in self._stores}
         self.replicas: dict[str, str] = {}
         for name in ("inference-1", "inference-2"):

@@ -27,7 +27,7 @@ from tests.faults.proxy import Act, ClickHouseProxy
 from tests.faults.scrape import metric
 from tests.faults.world import PARTITIONS, World
 from tests.support.bundles import make_bundle
-from tests.support.inference import ADMIN_KEY, Replica, make_champion, prepare_catalogue
+from tests.support.inference import ADMIN_KEY, Replica, crown, prepare_catalogue
 from tests.support.ports import free_port
 from tests.support.processes import ServiceProcess, wait_until
 
@@ -97,7 +97,7 @@ def test_17_the_decoder_changes_between_crash_and_redelivery(
 def replica(world: World, postgres_database: str, tmp_path: Path) -> Iterator[Replica]:
     """The API over the world's topics and database."""
     prepare_catalogue(postgres_database)
-    make_champion(postgres_database, make_bundle(tmp_path / "models", topic_id=world.identity().topic_id).manifest)
+    crown(postgres_database, make_bundle(tmp_path / "models", topic_id=world.identity().topic_id).manifest)
     api = Replica(
         world.kafka.bootstrap, postgres_database, world.url, tmp_path / "models", world.topic, world.impressions_topic
     ).start()

@@ -22,7 +22,7 @@ from services.contracts.events import Action, EventIn
 from services.contracts.ids import ItemId, UserId
 from services.contracts.topics import EVENTS_TOPIC, IMPRESSIONS_TOPIC
 from tests.support.bundles import make_bundle
-from tests.support.inference import make_champion, prepare_catalogue
+from tests.support.inference import crown, prepare_catalogue
 from tests.support.log_lines import logged
 from tests.support.pipeline import Pipeline
 from tests.support.ports import free_port
@@ -84,7 +84,7 @@ def test_a_like_is_followed_by_its_ids_and_as_one_trace(  # noqa: PLR0917 - fixt
     pipeline.events_topic, pipeline.impressions_topic = EVENTS_TOPIC, IMPRESSIONS_TOPIC
     pipeline.make_topics()
     prepare_catalogue(postgres_database)
-    make_champion(postgres_database, make_bundle(tmp_path / "models", "first").manifest)
+    crown(postgres_database, make_bundle(tmp_path / "models", "first").manifest)
     traces = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
     url = f"http://127.0.0.1:{(port := free_port())}"
     environment = pipeline.env(

@@ -14,7 +14,7 @@ from services.contracts.events import Event
 from services.contracts.ids import PROBE_SOURCE, PROBE_USER
 from services.contracts.impressions import Impression
 from tests.support.bundles import make_bundle
-from tests.support.inference import ADMIN_KEY, Replica, make_champion, prepare_catalogue, wait_until
+from tests.support.inference import ADMIN_KEY, Replica, crown, prepare_catalogue, wait_until
 from tests.support.services import KafkaServer
 
 NOWHERE = "http://default:@127.0.0.1:9/default"
@@ -26,7 +26,7 @@ def replica(kafka: KafkaServer, postgres_database: str, topic: Callable[..., str
     prepare_catalogue(postgres_database)
     identity = describe_topic(admin(kafka.bootstrap), events)
     bundle = make_bundle(tmp_path, "v1", topic_id=identity.topic_id, offsets={0: 0, 1: 0})
-    make_champion(postgres_database, bundle.manifest)
+    crown(postgres_database, bundle.manifest)
     replica = Replica(kafka.bootstrap, postgres_database, NOWHERE, tmp_path, events, impressions).start()
     try:
         wait_until(replica.ready, "the replica is ready")

@@ -14,7 +14,7 @@ from services.importer.load import _upsert
 from services.inference.catalogue.catalogue import _SEARCH, Catalogue
 from services.inference.local_state import LocalState
 from tests.support.bundles import make_bundle
-from tests.support.inference import Replica, make_champion, prepare_catalogue, wait_until
+from tests.support.inference import Replica, crown, prepare_catalogue, wait_until
 from tests.support.services import KafkaServer
 
 NOWHERE = "http://default:@127.0.0.1:9/default"
@@ -28,7 +28,7 @@ def replica(kafka: KafkaServer, postgres_database: str, topic: Callable[..., str
     events, impressions = topic(partitions=1), topic(partitions=1)
     prepare_catalogue(postgres_database)
     identity = describe_topic(admin(kafka.bootstrap), events)
-    make_champion(postgres_database, make_bundle(tmp_path, topic_id=identity.topic_id, offsets={0: 0}).manifest)
+    crown(postgres_database, make_bundle(tmp_path, topic_id=identity.topic_id, offsets={0: 0}).manifest)
     replica = Replica(kafka.bootstrap, postgres_database, NOWHERE, tmp_path, events, impressions).start()
     try:
         wait_until(replica.ready, "the replica is ready")

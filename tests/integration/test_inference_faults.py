@@ -25,7 +25,7 @@ from services.contracts.rest import ADMIN_KEY_HEADER
 from services.importer.forget import forget as forget_in_landed_files
 from services.trainer.bundles.forget import forget
 from tests.support.bundles import make_bundle
-from tests.support.inference import ADMIN_KEY, Replica, make_champion, prepare_catalogue, wait_until
+from tests.support.inference import ADMIN_KEY, Replica, crown, prepare_catalogue, wait_until
 from tests.support.services import ClickHouseServer, KafkaServer
 
 ADMIN = {ADMIN_KEY_HEADER: ADMIN_KEY}
@@ -41,7 +41,7 @@ def test_a_frozen_broker_gives_503_with_what_to_send_again_and_lists_go_on(
     producer = Producer({"bootstrap.servers": own_kafka.bootstrap})
     producer.produce(events, b"not an event, but an offset")
     assert producer.flush(20) == 0
-    make_champion(postgres_database, make_bundle(tmp_path, topic_id=topic_id, offsets={0: 1}).manifest)
+    crown(postgres_database, make_bundle(tmp_path, topic_id=topic_id, offsets={0: 1}).manifest)
     nowhere = "http://default:@127.0.0.1:9/default"
     replica = Replica(
         own_kafka.bootstrap, postgres_database, nowhere, tmp_path, events, impressions, publish_timeout_seconds=1.5
@@ -59,7 +59,7 @@ def test_a_frozen_broker_gives_503_with_what_to_send_again_and_lists_go_on(
         assert 6 in replica.recommendations(600)[1]
         assert replica.ready()
         # The data of this bundle end earlier: serving it needs a look at the topic, so the other model goes on.
-        make_champion(postgres_database, make_bundle(tmp_path, "v2", topic_id=topic_id, offsets={0: 0}).manifest)
+        crown(postgres_database, make_bundle(tmp_path, "v2", topic_id=topic_id, offsets={0: 0}).manifest)
         refused = replica.reload()
         assert (refused.status_code, "Kafka" in refused.json()["detail"]) == (503, True)
         assert replica.version() == "v1"
@@ -91,7 +91,7 @@ def replicas(
     migrate_clickhouse(connect(SecretStr(clickhouse_database)), read_migrations(CLICKHOUSE_MIGRATIONS))
     events, impressions = topic(partitions=1), topic(partitions=1)
     identity = describe_topic(admin(kafka.bootstrap), events)
-    make_champion(postgres_database, make_bundle(tmp_path, topic_id=identity.topic_id, offsets={0: 0}).manifest)
+    crown(postgres_database, make_bundle(tmp_path, topic_id=identity.topic_id, offsets={0: 0}).manifest)
     started = []
     try:
         for _ in range(2):
@@ -230,7 +230,7 @@ def test_with_kafka_away_a_viewer_is_erased_and_what_it_keeps_is_unknown(
 ) -> None:
     prepare_catalogue(postgres_database)
     migrate_clickhouse(connect(SecretStr(clickhouse_database)), read_migrations(CLICKHOUSE_MIGRATIONS))
-    make_champion(postgres_database, make_bundle(tmp_path).manifest)
+    crown(postgres_database, make_bundle(tmp_path).manifest)
     events, impressions = own_kafka.create_topic(partitions=1), own_kafka.create_topic(partitions=1)
     replica = Replica(
         own_kafka.bootstrap, postgres_database, clickhouse_database, tmp_path, events, impressions
@@ -253,7 +253,7 @@ def test_a_frozen_clickhouse_holds_an_erasure_up_for_seconds_and_the_viewer_is_r
     tmp_path: Path,
 ) -> None:  # fmt: skip
     prepare_catalogue(postgres_database)
-    make_champion(postgres_database, make_bundle(tmp_path).manifest)
+    crown(postgres_database, make_bundle(tmp_path).manifest)
     url = own_clickhouse.url()
     migrate_clickhouse(connect(SecretStr(url)), read_migrations(CLICKHOUSE_MIGRATIONS))
     replica = Replica(

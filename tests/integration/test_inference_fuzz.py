@@ -11,7 +11,7 @@ from services.common.kafka import admin, describe_topic
 from services.common.migrations import CLICKHOUSE_MIGRATIONS, migrate_clickhouse, read_migrations
 from tests.support.bundles import make_bundle
 from tests.support.fuzz import ERASING, fuzz
-from tests.support.inference import Replica, make_champion, prepare_catalogue, wait_until
+from tests.support.inference import Replica, crown, prepare_catalogue, wait_until
 from tests.support.services import KafkaServer
 
 
@@ -24,7 +24,7 @@ def replica(
     events, impressions = topic(partitions=1), topic(partitions=1)
     identity = describe_topic(admin(kafka.bootstrap), events)
     folder = tmp_path / "models"
-    make_champion(postgres_database, make_bundle(folder, topic_id=identity.topic_id, offsets={0: 0}).manifest)
+    crown(postgres_database, make_bundle(folder, topic_id=identity.topic_id, offsets={0: 0}).manifest)
     replica = Replica(kafka.bootstrap, postgres_database, clickhouse_database, folder, events, impressions).start()
     try:
         wait_until(replica.ready, "the replica is ready")

@@ -13,7 +13,7 @@ from services.common.bundle import Bundle
 from services.common.kafka import admin, describe_topic, end_offsets
 from services.common.registry import register
 from tests.support.bundles import T0, make_bundle
-from tests.support.inference import Replica, make_champion, prepare_catalogue, wait_until
+from tests.support.inference import Replica, crown, prepare_catalogue, wait_until
 from tests.support.services import KafkaServer
 from tests.support.swaps import swap_under_load
 
@@ -45,7 +45,7 @@ def bundle_now(replica: Replica, version: str, **changes: Any) -> Bundle:
 
 
 def serve(replica: Replica, bundle: Bundle) -> None:
-    make_champion(replica.postgres, bundle.manifest)
+    crown(replica.postgres, bundle.manifest)
     wait_until(lambda: replica.services.store.current is not None and replica.version() == bundle.manifest.version, "")
     wait_until(replica.ready, "the replica is ready")
 
@@ -66,7 +66,7 @@ def test_without_a_model_it_is_alive_not_ready_and_serves_the_first_one_by_itsel
 
 def test_a_promotion_reaches_the_replica_by_itself(replica: Replica) -> None:
     serve(replica, bundle_now(replica, "v1"))
-    make_champion(replica.postgres, bundle_now(replica, "v2").manifest)
+    crown(replica.postgres, bundle_now(replica, "v2").manifest)
     wait_until(lambda: replica.version() == "v2", "v2 is served", 3)
 
 
@@ -103,7 +103,7 @@ def test_a_rollback_reads_the_topic_again_so_that_no_like_vanishes(replica: Repl
     expected = replica.recommendations(8)
     serve(replica, bundle_now(replica, "v2", likes={8: [4]}))
     assert len(replica.services.live) == 0  # the like is in v2 alone now
-    make_champion(replica.postgres, first.manifest)
+    crown(replica.postgres, first.manifest)
     assert replica.reload().json()["version"] == "v1"
     assert replica.recommendations(8) == expected
 
@@ -141,7 +141,7 @@ def test_a_damaged_bundle_is_refused_by_name_and_the_old_model_goes_on(
     expected = replica.recommendations(7)
     bad = bundle_now(replica, "v2")
     damage(bad.path)
-    make_champion(replica.postgres, bad.manifest)
+    crown(replica.postgres, bad.manifest)
     answer = replica.reload()
     assert answer.status_code == 409
     assert answer.headers["content-type"] == "application/problem+json"
@@ -155,7 +155,7 @@ def test_a_damaged_bundle_is_refused_by_name_and_the_old_model_goes_on(
 
 def test_a_bundle_whose_canary_does_not_come_out_is_refused(replica: Replica) -> None:
     serve(replica, bundle_now(replica, "v1"))
-    make_champion(replica.postgres, bundle_now(replica, "v2", canary_ids=list(range(10, 20))).manifest)
+    crown(replica.postgres, bundle_now(replica, "v2", canary_ids=list(range(10, 20))).manifest)
     answer = replica.reload()
     assert answer.status_code == 409
     assert "canary" in answer.json()["detail"]

@@ -11,7 +11,7 @@ from services.common.kafka import admin, describe_topic
 from services.common.migrations import CLICKHOUSE_MIGRATIONS, migrate_clickhouse, read_migrations
 from services.contracts.rest import ADMIN_KEY_HEADER
 from tests.support.bundles import make_bundle
-from tests.support.inference import ADMIN_KEY, Replica, make_champion, prepare_catalogue, wait_until
+from tests.support.inference import ADMIN_KEY, Replica, crown, prepare_catalogue, wait_until
 from tests.support.services import KafkaServer, PostgresServer
 
 ADMIN = {ADMIN_KEY_HEADER: ADMIN_KEY}
@@ -29,7 +29,7 @@ def stopped(
     events = topic(partitions=2)
     topic_id = describe_topic(admin(kafka.bootstrap), events).topic_id
     bundle = make_bundle(tmp_path / "m", likes=LIKES, topic_id=topic_id, offsets={0: 0, 1: 0})
-    make_champion(own_postgres.dsn(), bundle.manifest)
+    crown(own_postgres.dsn(), bundle.manifest)
     replica = Replica(
         kafka.bootstrap, own_postgres.dsn(), clickhouse_database, tmp_path / "m", events, topic(partitions=1)
     ).start()
@@ -69,7 +69,7 @@ def test_it_serves_the_model_it_had_and_catches_up_when_postgresql_returns(
             own_postgres.start()
         else:
             own_postgres.thaw()
-        make_champion(own_postgres.dsn(), make_bundle(replica.model_dir, "v2", likes=LIKES, seed=2).manifest)
+        crown(own_postgres.dsn(), make_bundle(replica.model_dir, "v2", likes=LIKES, seed=2).manifest)
         wait_until(lambda: replica.version() == "v2", "the new champion is served", 30)
         wait_until(lambda: replica.services.notifications.error is None, "PostgreSQL is listened to")
         assert replica.ready()

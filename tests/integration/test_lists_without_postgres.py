@@ -15,7 +15,7 @@ from services.common.kafka import admin, describe_topic
 from services.common.migrations import CLICKHOUSE_MIGRATIONS, migrate_clickhouse, read_migrations
 from services.contracts.rest import ADMIN_KEY_HEADER
 from tests.support.bundles import make_bundle
-from tests.support.inference import ADMIN_KEY, Replica, make_champion, prepare_catalogue, wait_until
+from tests.support.inference import ADMIN_KEY, Replica, crown, prepare_catalogue, wait_until
 from tests.support.services import KafkaServer, PostgresServer
 
 CLIENTS, SECONDS = 60, 8.0
@@ -96,7 +96,7 @@ def replica(
     events, impressions = topic(partitions=1), topic(partitions=1)
     identity = describe_topic(admin(kafka.bootstrap), events)
     models = tmp_path / "models"
-    make_champion(dsn, make_bundle(models, topic_id=identity.topic_id, offsets={0: 0}).manifest)
+    crown(dsn, make_bundle(models, topic_id=identity.topic_id, offsets={0: 0}).manifest)
     replica = Replica(kafka.bootstrap, dsn, clickhouse_database, models, events, impressions).start()
     try:
         wait_until(replica.ready, "the replica is ready")

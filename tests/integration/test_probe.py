@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from services.common.kafka import admin, describe_topic, end_offsets
 from services.contracts.ids import PROBE_SOURCE, PROBE_USER
 from tests.support.bundles import make_bundle
-from tests.support.inference import Replica, make_champion, prepare_catalogue, wait_until
+from tests.support.inference import Replica, crown, prepare_catalogue, wait_until
 from tests.support.ports import free_port
 from tests.support.processes import ServiceProcess
 from tests.support.services import KafkaServer
@@ -72,9 +72,7 @@ def replica(
     events, impressions = topic(partitions=2), topic(partitions=1)
     prepare_catalogue(postgres_database)
     identity = describe_topic(admin(kafka.bootstrap), events)
-    make_champion(
-        postgres_database, make_bundle(tmp_path, "v1", topic_id=identity.topic_id, offsets={0: 0, 1: 0}).manifest
-    )
+    crown(postgres_database, make_bundle(tmp_path, "v1", topic_id=identity.topic_id, offsets={0: 0, 1: 0}).manifest)
     replica = Replica(kafka.bootstrap, postgres_database, NOWHERE, tmp_path, events, impressions).start()
     stack.callback(replica.stop)
     wait_until(replica.ready, "the replica is ready")
@@ -143,5 +141,5 @@ def test_without_a_model_lists_are_refused_until_there_is_one(
     probe = Probe([str(replica.client.base_url)], tmp_path).start()
     stack.callback(probe.process.close)
     probe.wait_for("refused")
-    make_champion(postgres_database, make_bundle(tmp_path).manifest)
+    crown(postgres_database, make_bundle(tmp_path).manifest)
     probe.wait_for("ok")

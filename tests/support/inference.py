@@ -92,7 +92,7 @@ def one_replica(kafka: KafkaServer, postgres: PostgresServer, folder: Path, film
     name = postgres.create_database()
     prepare_catalogue(postgres.dsn(name), films)
     events, impressions = kafka.create_topic(partitions=1), kafka.create_topic(partitions=1)
-    make_champion(postgres.dsn(name), make_bundle(folder).manifest)
+    crown(postgres.dsn(name), make_bundle(folder).manifest)
     nowhere = "http://default:@127.0.0.1:9/default"
     replica = Replica(kafka.bootstrap, postgres.dsn(name), nowhere, folder, events, impressions).start()
     try:
@@ -131,7 +131,7 @@ def prepare_catalogue(dsn: str, items: int = 45) -> None:
             )
 
 
-def make_champion(dsn: str, manifest: Manifest) -> None:
+def crown(dsn: str, manifest: Manifest) -> None:
     """Register a bundle, if need be, and make it the champion, as the trainer does."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         register(connection, manifest)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from services.common.bundle import Bundle
-from tests.support.inference import Replica, make_champion
+from tests.support.inference import Replica, crown
 
 
 @dataclass
@@ -57,7 +57,7 @@ def swap_under_load(replica: Replica, bundles: list[Bundle], swaps: int, clients
     start = time.perf_counter()
     try:
         for bundle in itertools.islice(itertools.cycle(bundles), swaps):
-            make_champion(replica.postgres, bundle.manifest)
+            crown(replica.postgres, bundle.manifest)
             answer = replica.reload()
             assert answer.status_code == 200, answer.text
             assert answer.json()["version"] == bundle.manifest.version
