@@ -1,8 +1,9 @@
 """The page's settings, read from the environment by `app`."""
 
-from pydantic import AnyHttpUrl, Field
+from pydantic import AnyHttpUrl, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.contracts.origin_guard import checked_host_names, host_names
 from services.contracts.rest import MAX_K
 
 
@@ -16,11 +17,13 @@ class HostSettings(BaseSettings):
     @property
     def host_names(self) -> frozenset[str]:
         """The configured names, in lower case."""
-        return frozenset(name.strip().lower() for name in self.allowed_hosts.split(",") if name.strip())
+        return host_names(self.allowed_hosts)
 
 
 class UiSettings(HostSettings):
     """Environment variables of the same names in upper case."""
+
+    _allowed_hosts_are_names = field_validator("allowed_hosts")(checked_host_names)
 
     inference_url: AnyHttpUrl = Field(description="Base address of the inference service.")
     ui_list_size: int = Field(default=24, ge=1, le=MAX_K, description="Films per list.")

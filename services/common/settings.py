@@ -3,12 +3,13 @@
 Each service composes its own settings class from these mixins; a secret has no working default.
 """
 
-import re
 from pathlib import Path
 from typing import Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.contracts.origin_guard import checked_host_names, host_names
 
 
 class SettingsError(SystemExit):
@@ -74,22 +75,12 @@ class HostSettings(Settings):
         description="Host names accepted in the header Host, comma-separated; loopback and the own address always are.",
     )
 
-    @field_validator("allowed_hosts")
-    @classmethod
-    def _names_alone(cls, value: str) -> str:
-        for name in _split(value):
-            if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9a-fA-F:]+", name):
-                raise ValueError(f"{name!r} is not a host name; give it without scheme, port, path or wildcard")
-        return value
+    _allowed_hosts_are_names = field_validator("allowed_hosts")(checked_host_names)
 
     @property
     def host_names(self) -> frozenset[str]:
-        """The names given."""
-        return frozenset(_split(self.allowed_hosts))
-
-
-def _split(value: str) -> list[str]:
-    return [name.strip() for name in value.split(",") if name.strip()]
+        """The configured names, in lower case."""
+        return host_names(self.allowed_hosts)
 
 
 class MetricsSettings(HostSettings):

@@ -15,9 +15,31 @@ _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{1,5})?")
 _OURS = frozenset({"same-origin", "none"})
 """`Sec-Fetch-Site` of our own pages, and of what the user typed or bookmarked."""
 _WATCHED = frozenset({b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest"})
+_NAME = re.compile(r"[A-Za-z0-9._-]+|[0-9a-fA-F:]+")
 _REMEMBERED = 100
 _MAPPED = "::ffff:"
 """The prefix of an IPv4 address on a dual-stack socket."""
+
+
+def host_names(listed: str) -> frozenset[str]:
+    """Return the names of a comma-separated list, in lower case.
+
+    >>> sorted(host_names(" API, 10.0.0.1,::1,"))
+    ['10.0.0.1', '::1', 'api']
+    """
+    return frozenset(name.strip().lower() for name in listed.split(",") if name.strip())
+
+
+def checked_host_names(listed: str) -> str:
+    """Return a comma-separated list of host names as it is.
+
+    Raises:
+        ValueError: one of them is not a host name; the message names it.
+    """
+    for name in sorted(host_names(listed)):
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not a host name; give it without scheme, port, path or wildcard")
+    return listed
 
 
 class Refusal(NamedTuple):

@@ -7,10 +7,12 @@ from pydantic import SecretStr, ValidationError
 
 from services.common.settings import HostSettings
 from services.inference.settings import InferenceSettings
+from ui.settings import HostSettings as UiHostSettings
+from ui.settings import UiSettings
 
 
 def test_names_are_separated_by_commas() -> None:
-    assert HostSettings(allowed_hosts=" api, inference ,10.0.0.1,::1,").host_names == {
+    assert HostSettings(allowed_hosts=" API, inference ,10.0.0.1,::1,").host_names == {
         "api",
         "inference",
         "10.0.0.1",
@@ -40,3 +42,11 @@ def test_the_listen_host_is_an_own_name_unless_it_is_a_wildcard(host: str, names
         admin_api_key=SecretStr("sixteen-letters-x"),
     )
     assert settings.host_names == names
+
+
+def test_the_demo_refuses_the_same_values_but_its_origin_guard_starts_with_them() -> None:
+    """An invalid value is told on the page, which the guard stands before."""
+    given = "api, https://movies.example"
+    with pytest.raises(ValidationError, match=r"'https://movies\.example' is not a host name"):
+        UiSettings(inference_url="http://127.0.0.1:1", allowed_hosts=given)
+    assert "api" in UiHostSettings(allowed_hosts=given).host_names
