@@ -7,15 +7,18 @@ _YEAR = re.compile(r"^(?P<title>.*?)\s*\((?P<year>(?:18|19|20)\d{2})(?:[-–](?:
 _ARTICLES = "The An A Les Le La L' Los Las El Lo Il I Gli Der Die Das Ein Eine Un Une Una Den Det De Os O"
 _TRAILING_ARTICLE = re.compile(rf"^(?P<rest>.+), (?P<article>{'|'.join(_ARTICLES.split())})$")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Control characters, line separators, and what turns the direction of all text that follows, on any page."""
 _PARENTHESIS = re.compile(r"\(([^()]*)\)")
 
 
 def plain_text(raw: str) -> str:
     """Return the text without HTML's entities, undone once, and with single spaces for every kind of space.
 
-    >>> plain_text("Tom &amp; Jerry"), plain_text("AT&T &copy &amp;lt;"), plain_text("  A\\n B ")
-    ('Tom & Jerry', 'AT&T &copy &lt;', 'A B')
+    >>> plain_text("Tom &amp; Jerry"), plain_text("AT&T &copy &amp;lt;")
+    ('Tom & Jerry', 'AT&T &copy &lt;')
+    >>> plain_text("  A\\n B "), plain_text("A\\u202eB")
+    ('A B', 'A B')
     """
     text = _ENTITY.sub(lambda match: html.unescape(match[0]), raw)
     return " ".join(_CONTROL.sub(" ", text).split())
