@@ -71,7 +71,11 @@ def client_config(bootstrap_servers: str, client_id: str) -> dict[str, Any]:
 
 
 def admin(bootstrap_servers: str) -> AdminClient:
-    """Return an admin client; it connects lazily."""
+    """Return an admin client; it connects lazily. For offsets use a new one each time.
+
+    A client that is kept goes on asking with the leader epoch that it once saw: after a broker was away for longer than
+    its session it gets FENCED_LEADER_EPOCH for every offset, for up to 15 minutes.
+    """
     return AdminClient(client_config(bootstrap_servers, "movierecs-admin"))
 
 

@@ -117,8 +117,9 @@ class StartOffsets:
             GapError: of the first partition that has one.
             KafkaException, clickhouse_connect.driver.exceptions.Error: somebody does not answer.
         """
-        committed = committed_offsets(self._make_admin(), self._group, topic)
-        begin, end = begin_offsets(self._admin, topic, partial=True), end_offsets(self._admin, topic, partial=True)
+        admin = self._make_admin()
+        committed = committed_offsets(admin, self._group, topic)
+        begin, end = begin_offsets(admin, topic, partial=True), end_offsets(admin, topic, partial=True)
         wanted = sorted(partitions)
         client: Client | None = None
         noted: dict[int, int] = {}

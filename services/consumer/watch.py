@@ -41,7 +41,6 @@ class Watch:
         full_seconds: float,
     ) -> None:
         self._make_admin = make_admin
-        self._admin = make_admin()
         self._connect = connect
         self._client: Client | None = None
         self._group = group
@@ -65,7 +64,7 @@ class Watch:
                     return
                 except Exception as error:
                     log.warning("could not look after the partitions, will try again: %r", error)
-                    self._client, self._admin = None, self._make_admin()
+                    self._client = None
 
         threading.Thread(target=run, name="watch", daemon=True).start()
         return ended.set
@@ -83,12 +82,13 @@ class Watch:
         self._metrics.keep_only(owned)
         for (_, partition), ours in owned.items():
             by_topic.setdefault(ours.topic, []).append(partition)
+        admin = self._make_admin()
         committed = {}
         problems: list[Exception] = []
         for topic, partitions in by_topic.items():
             try:
-                raise_if_recreated(topic, describe_topic(self._admin, topic.name))
-                committed[topic] = self._committed(topic, partitions)
+                raise_if_recreated(topic, describe_topic(admin, topic.name))
+                committed[topic] = self._committed(admin, topic, partitions)
             except KafkaException as error:  # one topic that cannot be seen hides no other
                 problems.append(error)
         for topic, offsets in committed.items():  # after the check of every topic, which needs no ClickHouse
@@ -96,13 +96,13 @@ class Watch:
         if problems:
             raise problems[0]
 
-    def _committed(self, topic: TopicIdentity, partitions: list[int]) -> dict[int, int]:
+    def _committed(self, admin: AdminClient, topic: TopicIdentity, partitions: list[int]) -> dict[int, int]:
         """Return what is committed of this incarnation.
 
         Raises:
             GapError: retention has overtaken us.
         """
-        places = positions(self._admin, self._group, topic)
+        places = positions(admin, self._group, topic)
         committed = {p: c for p in partitions if p in places and (c := places[p].committed) is not None}
         for p, offset in committed.items():
             if places[p].is_overtaken:

@@ -52,8 +52,8 @@ def build(
     catalogue = Catalogue(pool, state)
     live = LiveHistory()
     reader = TopicReader(kafka, events_topic, metrics)
-    backfill = Backfill(kafka, settings.clickhouse_url, reader=reader, live=live, metrics=metrics)
-    follower = TopicFollower(kafka, events_topic, live=live, reader=reader, backfill=backfill, metrics=metrics)
+    backfill = Backfill(settings.clickhouse_url, reader=reader, live=live, metrics=metrics)
+    follower = TopicFollower(events_topic, live=live, reader=reader, backfill=backfill, metrics=metrics)
     store = ModelStore(
         settings.model_dir, pool=pool, catalogue=catalogue, state=state, live=live, follower=follower,
         metrics=metrics, now=now,

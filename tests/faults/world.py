@@ -68,7 +68,8 @@ class World:
     def create_topic(self, retention_ms: int = DAY_MS) -> None:
         """Make both topics (again, after `delete_topic`)."""
         specs = [TopicSpec(name, PARTITIONS, retention_ms) for name in (self.topic, self.impressions_topic)]
-        kafka_admin.ensure_topics(kafka_admin.admin(self.kafka.bootstrap), specs)
+        for name in kafka_admin.ensure_topics(kafka_admin.admin(self.kafka.bootstrap), specs):
+            self.kafka.wait_for_topic(name)
 
     def identity(self, topic: str = "") -> TopicIdentity:
         """The topic (of events, unless named) as it is now."""

@@ -1,19 +1,20 @@
 """Where the live history comes from, on the real Kafka and ClickHouse: holes, odd bytes, retention, the way back."""
 
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from uuid import UUID, uuid4
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from services.common.clickhouse import connect
-from services.common.kafka import TopicIdentity, admin, describe_topic
+from services.common.kafka import TopicIdentity, admin, describe_topic, end_offsets
 from services.common.migrations import CLICKHOUSE_MIGRATIONS, migrate_clickhouse, read_migrations
 from services.contracts.events import Action, Event
 from services.contracts.ids import ItemId, UserId
@@ -69,10 +70,8 @@ def following(kafka: KafkaServer, topic: str, start: StartingPoint, clickhouse: 
     registry, live = CollectorRegistry(), LiveHistory()
     metrics = Metrics(registry)
     reader = TopicReader(kafka.bootstrap, topic, metrics)
-    backfill = Backfill(kafka.bootstrap, SecretStr(clickhouse), reader=reader, live=live, metrics=metrics)
-    follower = TopicFollower(
-        kafka.bootstrap, topic, live=live, reader=reader, backfill=backfill, metrics=metrics, recheck_seconds=0.5
-    )
+    backfill = Backfill(SecretStr(clickhouse), reader=reader, live=live, metrics=metrics)
+    follower = TopicFollower(topic, live=live, reader=reader, backfill=backfill, metrics=metrics, recheck_seconds=0.5)
     follower.cover(start)
     try:
         yield Follower(live, follower, registry)
@@ -154,6 +153,46 @@ def test_markers_and_aborted_transactions_keep_nobody_waiting(kafka: KafkaServer
             assert two.films() == [10, 11, 30, 31]
             producer.commit_transaction(20)
             wait_until(lambda: one.films() == two.films() == [10, 11, 30, 31, 40], "the rest is read after the commit")
+
+
+def loses_its_session(kafka: KafkaServer, topic: str) -> bool:
+    """Freeze the broker past its session (3 s); return whether a client that asked before is refused now.
+
+    It is not when its connection was lost, too: then it asks for the new leader epoch.
+    """
+    client, identity = admin(kafka.bootstrap), identity_of(kafka, topic)
+    end_offsets(client, identity)
+    kafka.freeze()
+    time.sleep(5)
+    kafka.thaw()
+    for _ in range(20):
+        try:
+            end_offsets(client, identity)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.FENCED_LEADER_EPOCH:
+                return True
+        time.sleep(0.2)
+    return False
+
+
+def test_a_broker_that_was_away_for_longer_than_its_session_is_read_again(own_kafka: KafkaServer) -> None:
+    """Its partitions have a new leader epoch then, which a client that asked before does not learn by itself."""
+    events = own_kafka.create_topic(partitions=1)
+    produce(own_kafka, events, event(1), event(2), event(3))
+    topic_id = identity_of(own_kafka, events).topic_id
+    with following(own_kafka, events, StartingPoint(topic_id, {0: 2})) as one:
+        wait_until(lambda: one.follower.caught_up, "it is ready")
+        one.follower.cover(StartingPoint(topic_id, {0: 1}))
+        assert one.films() == [2, 3]
+        assert any(loses_its_session(own_kafka, events) for _ in range(6)), "the test shows nothing"
+        produce(own_kafka, events, event(4))
+
+        def is_read() -> bool:
+            with suppress(ReplayError):
+                one.follower.cover(StartingPoint(topic_id, {0: 0}))
+            return one.films() == [1, 2, 3, 4]
+
+        wait_until(is_read, "what lies before is read, and what came since", 30)
 
 
 def test_no_record_ends_the_following(kafka: KafkaServer, topic: Callable[..., str]) -> None:

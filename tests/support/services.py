@@ -10,12 +10,14 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 import psycopg
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
 from infra.local.postgres.role_passwords import password_of
 from infra.local.readiness import http_body, kafka_answers, postgres_answers
+from services.common.kafka import admin, describe_topic, end_offsets
 from tests.support.ports import free_port
-from tests.support.processes import ROOT, ServiceProcess
+from tests.support.processes import ROOT, ServiceProcess, wait_until
 
 JARS = ROOT / os.environ.get("LOCAL_DIR", ".local") / "kafka"
 
@@ -82,14 +84,27 @@ class KafkaServer(Server):
     def create_topic(self, name: str = "", partitions: int = 4, config: dict[str, str] | None = None) -> str:
         """Make a topic and return its name: `name`, or one that no other test has."""
         topic = name or f"test-{uuid.uuid4().hex[:12]}"
-        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        client = admin(self.bootstrap)
         if self.mock:
             # It has no CreateTopics; asking for a topic makes it, with four partitions.
-            admin.list_topics(topic, timeout=20)
+            client.list_topics(topic, timeout=20)
             return topic
         request = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=config or {})
-        admin.create_topics([request])[topic].result(timeout=20)
+        client.create_topics([request])[topic].result(timeout=20)
+        self.wait_for_topic(topic)
         return topic
+
+    def wait_for_topic(self, name: str) -> None:
+        """Wait until every partition of a new topic answers: on a busy machine that is later than the creation."""
+
+        def answers() -> bool:
+            client = admin(self.bootstrap)
+            try:
+                return bool(end_offsets(client, describe_topic(client, name)))
+            except KafkaException:
+                return False
+
+        wait_until(answers, 30, f"every partition of {name} answers")
 
 
 class ClickHouseServer(Server):

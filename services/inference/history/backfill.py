@@ -10,10 +10,9 @@ import threading
 import time
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 from pydantic import SecretStr
 
-from services.common.kafka import TopicIdentity, client_config, epoch_of
+from services.common.kafka import TopicIdentity, epoch_of
 from services.inference.history.live import Change, LiveHistory
 from services.inference.history.spans import Spans
 from services.inference.history.stored_events import StoredEvents
@@ -33,19 +32,16 @@ class Backfill:
 
     def __init__(
         self,
-        bootstrap_servers: str,
         clickhouse_url: SecretStr,
         *,
         reader: TopicReader,
         live: LiveHistory,
         metrics: Metrics,
     ) -> None:
-        self._bootstrap = bootstrap_servers
         self._clickhouse_url = clickhouse_url
         self._reader = reader
         self._live = live
         self._metrics = metrics
-        self._admin: AdminClient | None = None
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         self._topic: TopicIdentity | None = None
@@ -151,7 +147,7 @@ class Backfill:
         there: dict[int, tuple[int, int]] = {}
         kafka: str | None = None
         try:
-            there = readable(self._client(), topic, timeout_seconds=_ADMIN_SECONDS)
+            there = readable(self._reader.admin(), topic, timeout_seconds=_ADMIN_SECONDS)
         except (KafkaException, TimeoutError) as error:
             kafka = f"Kafka: {reason(error)}"
         is_deleted = any(first < there.get(p, (end, end))[0] for p, first, end in missing)
@@ -223,11 +219,6 @@ class Backfill:
     def _note_gap(self) -> None:
         lost = len(self._missing) + (self._elsewhere is not None)
         self._metrics.live_gap.set(lost if self._is_looked_for else 0)
-
-    def _client(self) -> AdminClient:
-        if self._admin is None:
-            self._admin = AdminClient(client_config(self._bootstrap, "movierecs-live-admin") | {"log_level": 2})
-        return self._admin
 
 
 def reason(error: KafkaException | TimeoutError) -> str:

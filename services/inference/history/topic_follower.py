@@ -9,9 +9,8 @@ import threading
 import time
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
 
-from services.common.kafka import TopicIdentity, client_config, describe_topic, end_offsets
+from services.common.kafka import TopicIdentity, describe_topic, end_offsets
 from services.inference.history.backfill import Backfill, reason
 from services.inference.history.live import LiveHistory
 from services.inference.history.spans import Spans
@@ -29,7 +28,6 @@ class TopicFollower:
 
     def __init__(
         self,
-        bootstrap_servers: str,
         topic: str,
         *,
         live: LiveHistory,
@@ -38,14 +36,12 @@ class TopicFollower:
         metrics: Metrics,
         recheck_seconds: float = 10.0,
     ) -> None:
-        self._bootstrap = bootstrap_servers
         self._reader = reader
         self._backfill = backfill
         self._topic = topic
         self._live = live
         self._metrics = metrics
         self._recheck_seconds = recheck_seconds
-        self._admin: AdminClient | None = None
         self._thread = threading.Thread(target=self._run, name="topic-follower", daemon=True)
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -143,11 +139,6 @@ class TopicFollower:
         if len(missing) or is_elsewhere:
             self._backfill.require(identity, missing, start if is_elsewhere else None)
 
-    def _client(self) -> AdminClient:
-        if self._admin is None:
-            self._admin = AdminClient(client_config(self._bootstrap, "movierecs-live-admin") | {"log_level": 2})
-        return self._admin
-
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
@@ -166,7 +157,7 @@ class TopicFollower:
 
     def _follow(self) -> None:
         """Follow one incarnation of the topic until it changes, retention overtakes us or the service stops."""
-        client = self._client()
+        client = self._reader.admin()
         identity = describe_topic(client, self._topic, timeout_seconds=_ADMIN_SECONDS)
         there = readable(client, identity, timeout_seconds=_ADMIN_SECONDS)
         if there.keys() == set(identity.partitions):  # otherwise a partition is unavailable, and its end unknown

@@ -96,6 +96,10 @@ class TopicReader:
         consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in positions.items()])
         return consumer
 
+    def admin(self) -> AdminClient:
+        """Return a client for one look at the topic; see `services.common.kafka.admin`."""
+        return AdminClient(client_config(self._bootstrap, "movierecs-live-admin") | {"log_level": 2})
+
     def take(self, consumer: Consumer) -> Read:
         """Return what has arrived, at most `BATCH` + 1 messages; waits `POLL_SECONDS` for the first."""
         first = consumer.poll(POLL_SECONDS)

@@ -47,9 +47,7 @@ def follower(start: StartingPoint = START) -> tuple[TopicFollower, _FakeBackfill
     """A follower that was told where to start, and has no connection yet."""
     metrics, backfill = Metrics(CollectorRegistry()), _FakeBackfill()
     reader = TopicReader("127.0.0.1:9", "events", metrics)
-    one = TopicFollower(
-        "127.0.0.1:9", "events", live=LiveHistory(), reader=reader, backfill=cast(Backfill, backfill), metrics=metrics
-    )
+    one = TopicFollower("events", live=LiveHistory(), reader=reader, backfill=cast(Backfill, backfill), metrics=metrics)
     one._stopping.set()  # its thread ends at once
     one.cover(start)
     return one, backfill
