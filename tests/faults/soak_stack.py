@@ -67,6 +67,11 @@ class Stack:
                 name=name, consumer_block_rows=1_000, consumer_audit_seconds=5, consumer_audit_full_seconds=15
             )
         self.wait_ready()
+        # Its memory must not grow from here on; while it starts it does.
+        steady = self.processes[STEADY]
+        wait_until(
+            lambda: '"assigned"' in steady.log_file.read_text(), READY_SECONDS, "it consumes", 0.2, log_of=steady
+        )
 
     def _start_replica(self, name: str, models: Path) -> None:
         port = free_port()
