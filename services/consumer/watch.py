@@ -91,8 +91,7 @@ class Watch:
                 committed[topic] = self._committed(admin, topic, partitions)
             except KafkaException as error:  # one topic that cannot be seen hides no other
                 problems.append(error)
-        for topic, offsets in committed.items():  # after the check of every topic, which needs no ClickHouse
-            self._audit_if_due(topic, offsets)
+        self._audit_what_is_due(committed)  # after the check of every topic, which needs no ClickHouse
         if problems:
             raise problems[0]
 
@@ -109,20 +108,22 @@ class Watch:
                 raise GapError(overtaken(f"{topic.name}/{p}", offset, places[p].begin))
         return committed
 
-    def _audit_if_due(self, topic: TopicIdentity, committed: dict[int, int]) -> None:
-        begin = time.monotonic()
-        full = begin >= self._next_full.get(topic, begin)
-        if not full and begin < self._next_tail.get(topic, begin):
+    def _audit_what_is_due(self, committed: dict[TopicIdentity, dict[int, int]]) -> None:
+        now = time.monotonic()
+        full = {topic for topic in committed if now >= self._next_full.get(topic, now)}
+        due = full | {topic for topic in committed if now >= self._next_tail.get(topic, now)}
+        if not due:
             return
         if self._client is None:
             self._client = self._connect()
         if full and (deleted := erasure.purge(self._client)):
             log.info("deleted rows of erased viewers that were under way", extra={"rows": deleted})
-        self._audit(self._client, topic, committed, full=full)
-        self._next_tail[topic] = begin + self._audit_seconds
-        if full:
-            took = time.monotonic() - begin
-            self._next_full[topic] = begin + max(self._full_seconds, FULL_AUDIT_PAUSE * took)
+        for topic in due:
+            self._audit(self._client, topic, committed[topic], full=topic in full)
+            self._next_tail[topic] = now + self._audit_seconds
+            if topic in full:
+                took = time.monotonic() - now  # with the purge, and the audits before
+                self._next_full[topic] = now + max(self._full_seconds, FULL_AUDIT_PAUSE * took)
 
     def _audit(self, client: Client, topic: TopicIdentity, committed: dict[int, int], *, full: bool) -> None:
         first = audit.first_offsets(client, topic)
