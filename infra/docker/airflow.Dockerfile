@@ -3,6 +3,8 @@
 ARG AIRFLOW_VERSION=3.3.2-python3.11
 FROM apache/airflow:${AIRFLOW_VERSION}
 USER root
+# LightGBM, which the trainer runs, needs OpenMP's library.
+RUN apt-get update && apt-get install --no-install-recommends --yes libgomp1 && rm -rf /var/lib/apt/lists/*
 # The services' id, as all write and read the models; in the group by which Airflow's image lets any user run it.
 RUN useradd --uid 10001 --gid 0 --no-create-home --home-dir /home/airflow movierecs \
  && install --directory --owner=10001 --group=0 --mode=0775 /models /runs /landing
@@ -14,6 +16,7 @@ WORKDIR /opt/movierecs
 COPY services/__init__.py services/__init__.py
 COPY services/contracts services/contracts
 COPY services/common services/common
+COPY services/models services/models
 COPY services/importer services/importer
 COPY services/trainer services/trainer
 COPY dags dags

@@ -44,12 +44,18 @@ class Bundle:
     """By model its own arrays, which its kind checks."""
 
 
-def write_bundle(model_dir: Path, manifest: Manifest, arrays: Arrays, models: Mapping[str, Arrays]) -> Path:
+def write_bundle(
+    model_dir: Path,
+    manifest: Manifest,
+    arrays: Arrays,
+    models: Mapping[str, Arrays],
+    documents: Mapping[str, str] | None = None,
+) -> Path:
     """Write a complete bundle as ``model_dir / manifest.version`` and return that path.
 
-    ``manifest.files`` is filled in here. Files are synced to disk before the rename, so that a
-    directory of that name is complete whenever it exists. A version that is there already is left
-    as it is (the same run published twice).
+    ``documents`` are texts for people, by file name, which no program reads. ``manifest.files`` is filled in here.
+    Files are synced to disk before the rename, so that a directory of that name is complete whenever it exists. A
+    version that is there already is left as it is (the same run published twice).
 
     Raises:
         BundleError: a shared array is missing, unknown, or has another dtype or number of dimensions than
@@ -71,6 +77,8 @@ def write_bundle(model_dir: Path, manifest: Manifest, arrays: Arrays, models: Ma
             _check_shared(manifest.version, name, digest.dtype, tuple(digest.shape))
         # Validated again: names of files are checked on the way out too.
         complete = Manifest.model_validate(manifest.model_dump() | {"format": BUNDLE_FORMAT, "files": files})
+        for name, text in (documents or {}).items():
+            (staging / name).write_text(text, encoding="utf-8")
         with (staging / MANIFEST_FILE).open("w") as file:
             file.write(complete.model_dump_json(indent=2))
             os.fsync(file.fileno())

@@ -3,7 +3,7 @@
 The trainer writes it under a temporary name and renames it once complete; nobody changes it afterwards.
 `services.common.bundle` writes and opens it. Shared arrays are ``<name>.npy``, a model's own are
 ``models/<model>/<name>.npy``. The model's *kind* defines those (`services.trainer.models.kinds` and
-`services.inference.models.kinds`, one file per kind on each side).
+`services.models.kinds`, one file per kind on each side).
 """
 
 from typing import Annotated, Any
@@ -82,6 +82,7 @@ class ModelEntry(BaseModel):
 
     kind: Name
     parameters: dict[str, Any] = Field(default_factory=dict, description="Its training parameters, named by its kind.")
+    uses: list[Name] = Field(default_factory=list, description="The models of the bundle that it combines.")
     canaries: list[Canary] = Field(default_factory=list)
 
 

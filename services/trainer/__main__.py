@@ -35,6 +35,7 @@ from services.contracts.ids import UserId
 from services.trainer import steps
 from services.trainer.bundles.forget import forget
 from services.trainer.bundles.prune import prune
+from services.trainer.models.base import TrainingError
 from services.trainer.run import Run, RunError
 from services.trainer.run_folders import prune_runs
 from services.trainer.settings import ForgetSettings, PruneSettings, RegistrySettings, TrainerSettings
@@ -75,7 +76,7 @@ def commands() -> StepCommands:
 
 def _exit_status(error: BaseException) -> ExitStatus:
     match error:
-        case SettingsError() | RunError() | RegistryError():
+        case SettingsError() | RunError() | RegistryError() | TrainingError():
             return ExitStatus.USAGE
         case GateRefusedError():
             return ExitStatus.GATE_REFUSED

@@ -54,10 +54,11 @@ class Trained(Result):
 
 
 class Evaluated(Result):
-    """Result of `evaluate`: per model its metrics on the run's own time split."""
+    """Result of `evaluate`: the models' metrics on the run's own split in time."""
 
     users: int
-    metrics: dict[str, dict[str, float]]
+    metrics: dict[str, float]
+    """By model and metric, as in the manifest: of the split at ten films, and of streaming."""
     champion: str | None
     """Version whose recipe was measured as "champion"."""
     comparisons: dict[str, Comparison] = {}
@@ -94,8 +95,18 @@ class Run:
         return self.folder / "extract"
 
     @property
+    def catalogue(self) -> Path:
+        """The films' years and genres, read with the extract."""
+        return self.extract / "catalogue"
+
+    @property
+    def demographics(self) -> Path:
+        """The viewers' groups, read with the extract."""
+        return self.extract / "demographics"
+
+    @property
     def model(self) -> Path:
-        """The trained arrays: what the models share, and a folder for each model."""
+        """The trained models' arrays, a folder for each."""
         return self.folder / "model"
 
     def result(self, kind: type[R]) -> R | None:

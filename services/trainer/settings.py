@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from services.common.settings import ClickHouseSettings, KafkaSettings, LogSettings, ModelSettings, PostgresSettings
 from services.contracts.bundle import ConfidenceParameters
 from services.trainer.evaluation.gate import GateLimits
+from services.trainer.models.defaults import DEFAULTS, default_recipe
 from services.trainer.models.recipe import ModelRecipe, Recipe
 
 
@@ -21,11 +22,10 @@ class TrainerSettings(KafkaSettings, ClickHouseSettings, PostgresSettings, Model
     code_revision: str = Field(default="unknown", description="Recorded in the bundle's manifest.")
 
     trainer_models: list[str] = Field(
-        default=["als", "popular"],
-        description="JSON: the kinds of model to train; with `als` and `popular`.",
+        default=list(DEFAULTS), description="JSON: the models to train; with `als` and `popular`."
     )
     trainer_default_model: str = Field(
-        default="als", description="The model that the gate judges and that is served by default."
+        default="two_stage", description="The model that the gate judges and that is served by default."
     )
     trainer_factors: int = Field(default=128, ge=1, description="Factors of iALS.")
     trainer_alpha: float = Field(default=3.0, gt=0, description="Confidence of a positive of weight 1.")
@@ -61,17 +61,17 @@ class TrainerSettings(KafkaSettings, ClickHouseSettings, PostgresSettings, Model
             default_model=self.trainer_default_model,
         )
 
-    def _model(self, kind: str) -> ModelRecipe:
-        if kind != "als":
-            return ModelRecipe(kind=kind)
-        parameters = {
-            "factors": self.trainer_factors,
-            "alpha": self.trainer_alpha,
-            "regularization": self.trainer_regularization,
-            "iterations": self.trainer_iterations,
-            "seed": self.trainer_seed,
-        }
-        return ModelRecipe(kind=kind, parameters=parameters)
+    def _model(self, name: str) -> ModelRecipe:
+        if name != "als":
+            return default_recipe(name)
+        return default_recipe(
+            name,
+            factors=self.trainer_factors,
+            alpha=self.trainer_alpha,
+            regularization=self.trainer_regularization,
+            iterations=self.trainer_iterations,
+            seed=self.trainer_seed,
+        )
 
 
 class PruneSettings(ModelSettings, PostgresSettings, LogSettings):

@@ -24,19 +24,22 @@ from services.common.registry import ModelVersion, Stage
 from services.contracts.bundle import Manifest
 from services.contracts.ids import PROBE_USER
 from services.contracts.tables import SIGNALS_VIEW
+from services.models.loader import load_recommenders
 from services.trainer.bundles import publish
 from services.trainer.bundles.forget import as_array, bundles_lock, clean
 from services.trainer.bundles.without_viewers import without_viewers
-from services.trainer.data import catalogue
-from services.trainer.data.dataset import has_positive, split_by_time, training_data
+from services.trainer.data.catalogue import Catalogue, read_catalogue
+from services.trainer.data.dataset import TrainingData, training_data
+from services.trainer.data.demographics import Demographics, read_demographics
 from services.trainer.data.extract import read_signals, wait_until_complete
-from services.trainer.data.popularity import popularity
+from services.trainer.data.shared import shared_arrays
 from services.trainer.data.signals import Signals, pivot
 from services.trainer.engines import local
 from services.trainer.evaluation import evaluate
 from services.trainer.evaluation.comparison import compare
-from services.trainer.evaluation.gate import CHAMPION, RIVALS, Decision, Size, decide
-from services.trainer.models.base import scorer
+from services.trainer.evaluation.evaluate import manifest_metrics
+from services.trainer.evaluation.gate import CHAMPION, METRIC, RIVALS, Decision, Size, decide
+from services.trainer.evaluation.report import documents, report
 from services.trainer.models.recipe import Recipe
 from services.trainer.run import Evaluated, Extracted, Published, Run, Trained
 from services.trainer.settings import TrainerSettings
@@ -68,7 +71,7 @@ def check(settings: TrainerSettings, stores: Stores) -> dict[str, int]:
         NotEnoughDataError: the catalogue is empty, or there are too few positives.
         ExtractError: the audit misses events and the consumer does not catch up in time.
     """
-    films = len(catalogue.read_genres(stores.postgres))
+    films = len(read_catalogue(stores.postgres).item_ids)
     positives, users, items = stores.clickhouse.query(
         "SELECT count(), uniqExact(user_id), uniqExact(item_id)"  # noqa: S608
         f" FROM (SELECT user_id, item_id FROM {SIGNALS_VIEW} WHERE user_id != {PROBE_USER}"
@@ -98,6 +101,8 @@ def extract(run: Run, settings: TrainerSettings, stores: Stores) -> Extracted:
     # ClickHouse hides the erased viewers it knows; those erased while it was down are only on PostgreSQL's list.
     signals = signals.take(~np.isin(signals.user_id, as_array(erased_viewers(stores.postgres))))
     signals.save(run.extract)
+    read_catalogue(stores.postgres).save(run.catalogue)
+    read_demographics(stores.postgres, np.unique(signals.user_id)).save(run.demographics)
     result = Extracted(
         signals=len(signals), topic_id=cut.topic_id, offsets=cut.offsets, extracted_at=datetime.now(timezone.utc)
     )
@@ -116,22 +121,16 @@ def train(run: Run, settings: TrainerSettings) -> Trained:
         return done
     run.need(Extracted, "extract")
     recipe = settings.recipe()
-    data = training_data(pivot(Signals.open(run.extract)), recipe.confidence)
+    data = _training_data(run, recipe)
     if data.positives < settings.trainer_min_positives:
         raise NotEnoughDataError(
             f"not enough data: {data.positives} positives, {settings.trainer_min_positives} are needed"
         )
     started = time.perf_counter()
-    fitted = local.fit(data, recipe.models, progress=True)
+    fitted = local.fit(data, recipe, progress=True)
     seconds = time.perf_counter() - started
-    shared = {
-        "item_ids": data.item_ids,
-        "has_positive": has_positive(data),
-        "popularity": popularity(data),
-        "popularity_recent": popularity(data, recent_days=recipe.recent_days),
-    }
-    for folder, arrays in {"": shared, **{name: model.arrays for name, model in fitted.items()}}.items():
-        _save(run.model / folder, arrays)
+    for name, model in fitted.items():
+        _save(run.model / name, model.arrays)
     result = Trained(
         recipe=recipe,
         parameters={name: model.parameters for name, model in fitted.items()},
@@ -164,12 +163,24 @@ def measure(run: Run, settings: TrainerSettings, stores: Stores) -> Evaluated:
             recipes[CHAMPION] = Recipe.model_validate(of_champion.parameters["recipe"])
         except ValidationError as error:  # a kind of model, or a parameter, that this release does not have
             log.warning("the champion's recipe cannot be trained, so there is no comparison with it: %s", error)
-    early, late = split_by_time(Signals.open(run.extract), settings.trainer_test_share)
-    evaluation = evaluate.evaluate(pivot(early), pivot(late), recipes)
-    ndcg = evaluation.ndcg
+    part = evaluate.split_by_time(
+        pivot(Signals.open(run.extract)),
+        settings.trainer_test_share,
+        Catalogue.open(run.catalogue),
+        Demographics.open(run.demographics),
+    )
+    evaluation = evaluate.evaluate(part, recipes, all_models=True, progress=True)
+    split = evaluation.split
+    ndcg = {name: model.per_moment[METRIC] for name, model in split.models.items()}
+    later = None
+    if evaluation.streaming.moments:
+        later = evaluate.delayed(part, evaluation, trained.recipe, candidate, evaluate.NIGHTLY)
+    made = report(f"Model {run.version(trained.trained_at)}", evaluation, candidate, later)
+    for name, text in documents(made).items():
+        (run.folder / name).write_text(text, encoding="utf-8")
     result = Evaluated(
-        users=evaluation.users,
-        metrics=evaluation.metrics,
+        users=len(split.moments),
+        metrics=manifest_metrics(evaluation),
         champion=champion.version if champion else None,
         comparisons={rival: compare(ndcg[candidate], ndcg[rival]) for rival in RIVALS if rival in ndcg},
         same_recipe=recipes.get(CHAMPION) == trained.recipe,
@@ -185,17 +196,9 @@ def publish_bundle(run: Run, settings: TrainerSettings, stores: Stores) -> Publi
         return done
     extracted, trained = run.need(Extracted, "extract"), run.need(Trained, "train")
     evaluated = run.need(Evaluated, "evaluate")
-    history = pivot(Signals.open(run.extract))
-    made = _open(run.model)
-    item_ids = made["item_ids"]
-    genres, item_genres = catalogue.genre_matrix(item_ids, catalogue.read_genres(stores.postgres))
-    arrays: Arrays = publish.shared_arrays(
-        history,
-        item_ids=item_ids,
-        popularity=made["popularity"],
-        popularity_recent=made["popularity_recent"],
-        item_genres=item_genres,
-    )
+    data = _training_data(run, trained.recipe)
+    arrays: Arrays
+    genres, arrays = shared_arrays(data, trained.recipe.recent_days)
     models: Mapping[str, Arrays] = {name: _open(run.model / name) for name in trained.recipe.models}
     version = run.version(trained.trained_at)
     known = registry.version_of_run(stores.postgres, run.run_id)
@@ -204,6 +207,7 @@ def publish_bundle(run: Run, settings: TrainerSettings, stores: Stores) -> Publi
         result = Published(version=known.version)
         run.complete(result)
         return result
+    entries = local.entries(trained.recipe, trained.parameters)
     manifest = publish.manifest(
         run.run_id,
         version=version,
@@ -211,22 +215,22 @@ def publish_bundle(run: Run, settings: TrainerSettings, stores: Stores) -> Publi
         extracted=extracted,
         trained=trained,
         evaluated=evaluated,
-        history=history,
+        history=data.histories,
         genres=genres,
+        entries=entries,
         canary_lists={
-            name: publish.canaries(
-                history.user_ids, item_ids, made["has_positive"], scorer(model.kind, models[name], arrays)
-            )
-            for name, model in trained.recipe.models.items()
+            name: publish.canaries(model, data.histories, data.confidence, data.item_ids, trained.trained_at)
+            for name, model in load_recommenders(entries, models, arrays).items()
         },
     )
     viewers = as_array(erased_viewers(stores.postgres))
     manifest, arrays, models = without_viewers(manifest, arrays, models, viewers)
-    path = write_bundle(settings.model_dir, manifest, arrays, models)
+    reports = {path.name: path.read_text(encoding="utf-8") for path in sorted(run.folder.glob("report.*"))}
+    path = write_bundle(settings.model_dir, manifest, arrays, models, reports)
     if not np.array_equal(open_bundle(path).arrays["user_ids"], arrays["user_ids"]):
         # An attempt interrupted before registration wrote it with viewers who were erased since.
         shutil.rmtree(path)
-        path = write_bundle(settings.model_dir, manifest, arrays, models)
+        path = write_bundle(settings.model_dir, manifest, arrays, models, reports)
     registry.register(stores.postgres, open_bundle(path).manifest)
     result = Published(version=version)
     run.complete(result)
@@ -262,6 +266,12 @@ def promote(run: Run, settings: TrainerSettings, stores: Stores, *, force: bool 
             raise GateRefusedError(f"the gate refused the model {version}: {decision}")
         prefix = "" if decision.promote else "forced: "
         return registry.promote(stores.postgres, version, f"{prefix}{decision}")
+
+
+def _training_data(run: Run, recipe: Recipe) -> TrainingData:
+    histories = pivot(Signals.open(run.extract))
+    demographics = Demographics.open(run.demographics)
+    return training_data(histories, recipe.confidence, Catalogue.open(run.catalogue), demographics)
 
 
 def _decision(run: Run, settings: TrainerSettings, stores: Stores, manifest: Manifest) -> Decision:

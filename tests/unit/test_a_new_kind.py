@@ -12,19 +12,20 @@ import numpy as np
 import pytest
 
 from services.common.bundle import BundleError, open_bundle, write_bundle
-from services.contracts.bundle import ConfidenceParameters, Manifest, ModelEntry
+from services.contracts.bundle import ConfidenceParameters, Manifest
 from services.contracts.ids import UserId
 from services.contracts.rest import Strategy
-from services.inference.models import kinds as served_kinds
 from services.inference.models.served import load_served
 from services.inference.recommend.pipeline import already_seen, best, score
-from services.trainer.bundles.publish import canaries, shared_arrays
-from services.trainer.data.dataset import has_positive, training_data
-from services.trainer.data.popularity import popularity
+from services.models import kinds as served_kinds
+from services.models.loader import load_recommenders
+from services.trainer.bundles.publish import canaries
+from services.trainer.data.catalogue import catalogue_of
+from services.trainer.data.dataset import training_data
+from services.trainer.data.shared import shared_arrays
 from services.trainer.data.signals import Signals, pivot
 from services.trainer.engines import local
 from services.trainer.models import kinds as trained_kinds
-from services.trainer.models.base import scorer
 from services.trainer.models.recipe import ModelRecipe, Recipe, default_models
 from tests.support.shelves import shelf
 
@@ -41,13 +42,9 @@ class Parameters(BaseModel):
     seed: int = 1
 
 
-def fit(data, parameters, *, progress):
+def fit(data, parameters, replays, *, progress):
     scores = np.random.default_rng(parameters.seed).random((len(data.user_ids), len(data.item_ids)), np.float32)
     return Fitted({"scores": scores}, parameters.model_dump())
-
-
-def scores(arrays, shared, users):
-    return arrays["scores"][users].copy()
 
 
 def without(arrays, kept, liked):
@@ -56,8 +53,8 @@ def without(arrays, kept, liked):
 INFERENCE = '''
 """Random scores, for viewers of whom it has any."""
 
-from services.inference.models.base import Capabilities
-from services.inference.models.loader import need
+from services.models.base import Capabilities
+from services.models.loader import need
 
 
 class Random:
@@ -72,8 +69,11 @@ class Random:
     def similar(self, index):
         return None
 
+    def contributions(self, history, index):
+        return None
 
-def load(arrays, parameters, shared):
+
+def load(arrays, parameters, shared, used):
     return Random(need(arrays, "scores", "float32", 2))
 '''
 CREATED = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -99,29 +99,25 @@ def bundle_of(folder: Path, recipe: Recipe) -> Path:
         users.astype(np.int64), items.astype(np.int64), np.zeros(n, np.uint8), np.ones(n, np.float32),
         np.arange(1, n + 1, dtype=np.uint64), np.arange(n, dtype=np.uint64),
     )  # fmt: skip
-    history = pivot(likes)
-    data = training_data(history, recipe.confidence)
-    fitted = local.fit(data, recipe.models)
-    counts = popularity(data)
-    shared = shared_arrays(
-        history, item_ids=data.item_ids, popularity=counts, popularity_recent=counts,
-        item_genres=np.ones((len(data.item_ids), 1), np.uint8),
-    )  # fmt: skip
+    films = catalogue_of(dict.fromkeys(range(1, 13), (None, ("Action",))))
+    data = training_data(pivot(likes), recipe.confidence, films)
+    fitted = local.fit(data, recipe)
+    models = {name: model.arrays for name, model in fitted.items()}
+    genres, shared = shared_arrays(data, recipe.recent_days)
+    entries = local.entries(recipe, {name: model.parameters for name, model in fitted.items()})
+    loaded = load_recommenders(entries, models, shared)
     entries = {
-        name: ModelEntry(
-            kind=model.kind, parameters=fitted[name].parameters,
-            canaries=canaries(
-                history.user_ids, data.item_ids, has_positive(data), scorer(model.kind, fitted[name].arrays, shared)
-            ),
+        name: entry.model_copy(
+            update={"canaries": canaries(loaded[name], data.histories, data.confidence, data.item_ids, CREATED)}
         )
-        for name, model in recipe.models.items()
-    }  # fmt: skip
+        for name, entry in entries.items()
+    }
     manifest = Manifest(
         version="v1", created_at=CREATED, code_revision="test", run_id="r", data_from=None, data_until=None, rows={},
-        topic_id=None, offsets={}, confidence=ConfidenceParameters(), genres=["Action"], models=entries,
+        topic_id=None, offsets={}, confidence=ConfidenceParameters(), genres=genres, models=entries,
         default_model=recipe.default_model, files={},
     )  # fmt: skip
-    return write_bundle(folder, manifest, shared, {name: model.arrays for name, model in fitted.items()})
+    return write_bundle(folder, manifest, shared, models)
 
 
 @pytest.mark.usefixtures("random_kind")
@@ -164,13 +160,13 @@ def test_a_bundle_with_a_kind_that_this_release_does_not_have_is_refused_in_word
     path = bundle_of(tmp_path, Recipe(models={**default_models(), "dice": ModelRecipe(kind="random")}))
     served_kinds.__path__ = served_kinds.__path__[:1]
     opened = open_bundle(path)
-    with pytest.raises(BundleError, match=r"^v1: model dice: unknown kind of model 'random'; .* als, popular$"):
+    with pytest.raises(BundleError, match=r"^v1: model dice: unknown kind of model 'random'; this release has als, "):
         load_served(opened, "champion", CREATED)
 
 
 def test_a_recipe_of_a_kind_that_this_release_does_not_have_is_refused_in_words() -> None:
-    with pytest.raises(ValueError, match="unknown kind of model 'ease'; this release has als, popular"):
-        ModelRecipe(kind="ease")
+    with pytest.raises(ValueError, match="unknown kind of model 'sequential'; this release has als, "):
+        ModelRecipe(kind="sequential")
     with pytest.raises(ValueError, match="there must be a model of the kind popular"):
         Recipe(models={"als": ModelRecipe(kind="als")})
     with pytest.raises(ValueError, match="default_model 'ease' is not one of the models"):

@@ -1,46 +1,14 @@
 """A viewer's whole history: the bundle's history merged with the live signals."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.common.bundle import Arrays
 from services.inference.history.stamps import unpack
+from services.models.viewer import ViewerHistory
 
 _OPINION, _RATING = 0, 1
-
-
-@dataclass(frozen=True)
-class ViewerHistory:
-    """One row for each of the n films that the viewer ever gave a signal; do not write to the arrays."""
-
-    item_ids: NDArray[np.int64]
-    opinion: NDArray[np.int8]
-    """+1, −1, 0."""
-    rating: NDArray[np.float32]
-    """NaN: not rated."""
-    watched: NDArray[np.uint8]
-    versions: NDArray[np.uint64]
-    """(n, 3, 2) as in the bundle: per signal time in µs and id; 0 means never given."""
-
-    @property
-    def seen(self) -> NDArray[np.bool_]:
-        """(n,) whether any signal is set now: liked, disliked, rated or watched. An un-liked film is not seen."""
-        result: NDArray[np.bool_] = (self.opinion != 0) | ~np.isnan(self.rating) | (self.watched != 0)
-        return result
-
-
-def history_of(arrays: Arrays, rows: slice) -> ViewerHistory:
-    """Return the rows of a bundle as they are, without copying."""
-    return ViewerHistory(
-        arrays["history_item_ids"][rows],
-        arrays["history_opinion"][rows],
-        arrays["history_rating"][rows],
-        arrays["history_watched"][rows],
-        arrays["history_versions"][rows],
-    )
 
 
 def is_newer(version: int, held: NDArray[np.uint64]) -> bool:

@@ -8,15 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.common.bundle import Bundle, BundleError
-from services.common.confidence import weights
 from services.contracts.bundle import Manifest
 from services.contracts.ids import UserId
-from services.inference.history.merge import ViewerHistory, history_of, is_newer, merge_live
+from services.contracts.signals import to_microseconds
+from services.inference.history.merge import is_newer, merge_live
 from services.inference.history.stamps import unpack
-from services.inference.models.base import Floats, History, Indices, Recommender
-from services.inference.models.loader import load_recommenders
-from services.inference.models.ranking import top_k
 from services.inference.models.recency import Recency, recency_of
+from services.models.base import Floats, History, Indices, Recommender
+from services.models.loader import fallback_scores, load_recommenders
+from services.models.ranking import top_k
+from services.models.viewer import ViewerHistory, history_of, indices_of, scored_history
 
 _CANARY_TOLERANCE = 1e-3
 _RECENT_DAYS = 7
@@ -39,6 +40,8 @@ class ServedBundle:
     recency: Recency
     recommenders: Mapping[str, Recommender]
     """By the names of the manifest's models."""
+    fallback: Floats
+    """(n,) scores for viewers whom a model cannot score."""
 
     @property
     def manifest(self) -> Manifest:
@@ -57,9 +60,7 @@ class ServedBundle:
 
     def indices_of(self, item_ids: NDArray[np.int64]) -> tuple[Indices, NDArray[np.bool_]]:
         """Return for each id its index and whether the bundle has it (if not, the index is meaningless)."""
-        found = np.minimum(np.searchsorted(self.item_ids, item_ids), len(self.item_ids) - 1)
-        known: NDArray[np.bool_] = self.item_ids[found] == item_ids
-        return found, known
+        return indices_of(self.item_ids, item_ids)
 
     def user_index(self, user_id: UserId) -> int | None:
         """Return the viewer's row, or None: the models were trained without them."""
@@ -80,21 +81,18 @@ class ServedBundle:
         merged = merge_live(trained, slots) if slots else None
         return (trained, False) if merged is None else (merged, True)
 
-    def history(self, user_id: UserId, slots: Mapping[int, int]) -> History:
-        """Return what models score: the viewer's whole history; ``slots`` are their signals since the extract."""
+    def history(self, user_id: UserId, slots: Mapping[int, int], at: datetime | None = None) -> History:
+        """Return what models score for a list asked for at ``at``: the viewer's whole history.
+
+        ``slots`` are their signals since the extract. Without ``at``: when the bundle was made, as for its canaries.
+        """
         signals, changed = self.signals(user_id, slots)
-        times = signals.versions[:, :, 0].max(axis=1, initial=0)
-        order = np.argsort(times, kind="stable")
-        item_ids = signals.item_ids[order]
-        indices, known = self.indices_of(item_ids)
-        weight = weights(signals.opinion, signals.rating, signals.watched, self.manifest.confidence)
-        return History(
-            item_ids=item_ids,
-            indices=indices,
-            known=known,
-            seen=signals.seen[order],
-            weight=weight[order],
-            times_us=times[order],
+        return scored_history(
+            signals,
+            self.item_ids,
+            self.manifest.confidence,
+            user_id=user_id,
+            at_us=to_microseconds(at or self.manifest.created_at),
             trained_row=None if changed else self.user_index(user_id),
         )
 
@@ -122,6 +120,10 @@ def load_served(bundle: Bundle, stage: str, loaded_at: datetime) -> ServedBundle
     # np.asarray drops the memmap subclass, whose every slice costs microseconds; the pages stay mapped.
     shared = {name: np.asarray(array) for name, array in bundle.arrays.items()}
     bundle = Bundle(bundle.path, bundle.manifest, shared, bundle.models)
+    try:
+        recommenders = load_recommenders(bundle.manifest.models, bundle.models, shared)
+    except BundleError as error:
+        raise BundleError(f"{bundle.manifest.version}: {error}") from error
     served = ServedBundle(
         bundle=bundle,
         stage=stage,
@@ -132,7 +134,8 @@ def load_served(bundle: Bundle, stage: str, loaded_at: datetime) -> ServedBundle
         recency=recency_of(
             shared, int(bundle.manifest.parameters.get("recent_days", _RECENT_DAYS)), bundle.manifest.confidence
         ),
-        recommenders=load_recommenders(bundle),
+        recommenders=recommenders,
+        fallback=fallback_scores(recommenders, shared["popularity"]),
     )
     for name in served.recommenders:
         _check_model(served, name)

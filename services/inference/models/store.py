@@ -115,6 +115,13 @@ class ModelStore:
         previous = None if before is None else before.version
         return Reloaded(version=best.version, previous=previous, changed=previous != best.version)
 
+    def document(self, version: str, name: str) -> str | None:
+        """Return a text for people that lies beside a version's bundle; None: there is none. Blocks."""
+        try:
+            return (self._model_dir / version / name).read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
     def serve_kept(self) -> None:
         """Serve the model and films that an earlier process kept on this machine, until PostgreSQL answers.
 

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.contracts.rest import Basis, Item, Strategy
-from services.inference.models.base import Floats, History, Indices
-from services.inference.models.ranking import top_k
 from services.inference.models.served import ServedBundle
 from services.inference.recommend.shelf import Shelf
+from services.models.base import Floats, History, Indices
+from services.models.ranking import top_k
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def score(served: ServedBundle, history: History, model: str) -> Scored:
     """
     scores = served.recommenders[model].score(history)
     if scores is None:
-        return Scored(served.popularity, Strategy.POPULAR_FALLBACK if history.has_likes else Strategy.POPULAR)
+        return Scored(served.fallback, Strategy.POPULAR_FALLBACK if history.likes else Strategy.POPULAR)
     return Scored(scores, Strategy.TRAINED if history.trained_row is not None else Strategy.LIVE)
 
 

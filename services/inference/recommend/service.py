@@ -23,13 +23,13 @@ from services.inference.catalogue.films import Films
 from services.inference.events.impressions import ImpressionPublisher
 from services.inference.history.live import Live, LiveHistory
 from services.inference.metrics import Metrics
-from services.inference.models.base import History
 from services.inference.models.served import ServedBundle
 from services.inference.models.store import ModelStore
 from services.inference.recommend import pipeline
 from services.inference.recommend.pipeline import Ranked
 from services.inference.recommend.request import ListRequest, UnknownChoiceError
 from services.inference.recommend.shelf import Shelf, shelf_of
+from services.models.base import History
 
 _CACHED_VIEWERS = 10_000
 
@@ -70,7 +70,7 @@ class Recommendations:
         self._metrics = metrics
         self._now = now
         self._lock = threading.Lock()
-        self._histories: OrderedDict[UserId, tuple[int, History]] = OrderedDict()
+        self._histories: OrderedDict[UserId, tuple[tuple[int, datetime], History]] = OrderedDict()
         self._histories_of: ServedBundle | None = None
         self._shelf: Shelf | None = None
         self._putting_together = threading.Lock()
@@ -177,18 +177,20 @@ class Recommendations:
                 return Moment(served, live)
 
     def _history(self, user_id: UserId, moment: Moment) -> History:
-        """Return what models score; cached per bundle and live signals."""
+        """Return what models score, for a list asked for in this hour; cached per bundle, live signals and hour."""
+        hour = self._now().replace(minute=0, second=0, microsecond=0)
+        key = (moment.live.revision, hour)
         with self._lock:
             if self._histories_of is not moment.served:
                 self._histories.clear()
                 self._histories_of = moment.served
             cached = self._histories.get(user_id)
-        if cached is not None and cached[0] == moment.live.revision:
+        if cached is not None and cached[0] == key:
             return cached[1]
-        history = moment.served.history(user_id, moment.live.slots)
+        history = moment.served.history(user_id, moment.live.slots, hour)
         with self._lock:
             if self._histories_of is moment.served:
-                self._histories[user_id] = (moment.live.revision, history)
+                self._histories[user_id] = (key, history)
                 self._histories.move_to_end(user_id)
                 if len(self._histories) > _CACHED_VIEWERS:
                     self._histories.popitem(last=False)

@@ -152,7 +152,8 @@ def clean(model_dir: Path, connection: Connection[Any], version: str, viewers: V
             "parameters": manifest.parameters | {"origin": version},
         }
     )
-    written = open_bundle(write_bundle(model_dir, copy, arrays, models)).manifest
+    documents = {path.name: path.read_text(encoding="utf-8") for path in sorted(bundle.path.glob("report.*"))}
+    written = open_bundle(write_bundle(model_dir, copy, arrays, models, documents)).manifest
     registry.replace(connection, version, written)
     shutil.rmtree(bundle.path)
     log.info("replaced %s by %s, which holds no erased viewer", version, written.version)

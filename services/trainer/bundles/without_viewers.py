@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 
 from services.common.bundle import Arrays
 from services.contracts.bundle import Manifest
-from services.trainer.bundles.publish import canaries, shared_arrays, span_of
-from services.trainer.data.dataset import has_positive, training_data
+from services.models.loader import load_recommenders
+from services.trainer.bundles.publish import canaries, span_of
+from services.trainer.data.dataset import training_data
 from services.trainer.data.popularity import popularity
-from services.trainer.data.signals import History
-from services.trainer.models.base import kind_of, scorer
+from services.trainer.data.shared import viewer_arrays
+from services.trainer.data.signals import Histories
+from services.trainer.models.base import kind_of
 from services.trainer.models.recipe import Recipe
 
 Models = Mapping[str, Arrays]
@@ -28,7 +30,7 @@ def without_viewers(
     that only these viewers liked.
 
     Raises:
-        UnknownKindError: a model is of a kind that this release does not have.
+        UnknownKindError, BundleError: a model is of a kind that this release does not have, or not what it expects.
     """
     kept = ~np.isin(arrays["user_ids"], viewers)
     named = [canary.user_id for model in manifest.models.values() for canary in model.canaries]
@@ -36,7 +38,7 @@ def without_viewers(
         return manifest, arrays, models
     counts = np.diff(arrays["history_indptr"])
     rows = np.repeat(kept, counts)
-    history = History(
+    history = Histories(
         user_ids=arrays["user_ids"][kept],
         indptr=np.concatenate(([0], np.cumsum(counts[kept]))).astype(np.int64),
         item_ids=arrays["history_item_ids"][rows],
@@ -47,17 +49,21 @@ def without_viewers(
     )
     data = training_data(history, manifest.confidence)
     item_ids = arrays["item_ids"]
-    liked = np.isin(item_ids, data.item_ids)
     recent_days = int(manifest.parameters.get("recent_days", Recipe.model_fields["recent_days"].default))
     overall, recent = (_spread(item_ids, data.item_ids, counted) for counted in _popularities(data, recent_days))
-    shared = shared_arrays(
-        history, item_ids=item_ids, popularity=overall, popularity_recent=recent, item_genres=arrays["item_genres"]
-    )
+    shared: Arrays = {
+        "item_ids": item_ids,
+        "popularity": overall,
+        "popularity_recent": recent,
+        "item_genres": arrays["item_genres"],
+        **viewer_arrays(data),
+    }
+    liked = np.isin(item_ids, data.item_ids)
     own = {name: kind_of(model.kind).without(models[name], kept, liked) for name, model in manifest.models.items()}
-    positive = has_positive(data)
+    loaded = load_recommenders(manifest.models, own, shared)
     entries = {
         name: model.model_copy(
-            update={"canaries": canaries(history.user_ids, item_ids, positive, scorer(model.kind, own[name], shared))}
+            update={"canaries": canaries(loaded[name], history, manifest.confidence, item_ids, manifest.created_at)}
         )
         for name, model in manifest.models.items()
     }

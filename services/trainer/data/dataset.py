@@ -1,4 +1,4 @@
-"""Training data from a history, and the time split for evaluation."""
+"""Training data from viewers' histories."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,11 @@ from rectools import Columns
 from rectools.dataset import Dataset, IdMap, Interactions
 from scipy import sparse
 
-from services.common.confidence import is_positive, weights
+from services.common.confidence import weights
 from services.contracts.bundle import ConfidenceParameters
-from services.trainer.data.signals import History, Signals
+from services.trainer.data.catalogue import NO_CATALOGUE, Catalogue
+from services.trainer.data.demographics import NO_DEMOGRAPHICS, Demographics
+from services.trainer.data.signals import Histories
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,16 @@ class TrainingData:
     weight: NDArray[np.float32]
     """Signed, never 0: see `services.common.confidence`."""
     time_us: NDArray[np.uint64]
+    histories: Histories
+    """What it was made from."""
+    confidence: ConfidenceParameters
+    catalogue: Catalogue
+    demographics: Demographics
+
+    def before(self, at_us: int) -> "TrainingData":
+        """Return the training data of what happened before a time."""
+        early = self.histories.take(self.histories.time_us < at_us)
+        return training_data(early, self.confidence, self.catalogue, self.demographics)
 
     @property
     def positives(self) -> int:
@@ -39,6 +51,13 @@ class TrainingData:
         """Return the signed weights as (users, items)."""
         shape = (len(self.user_ids), len(self.item_ids))
         return sparse.csr_matrix((self.weight, (self.user_index, self.item_index)), shape=shape)  # type: ignore[no-untyped-call]
+
+    def positive_matrix(self) -> sparse.csr_matrix:
+        """Return 1 where a user likes an item, as (users, items)."""
+        positive = self.weight > 0
+        shape = (len(self.user_ids), len(self.item_ids))
+        ones = np.ones(int(np.count_nonzero(positive)), np.float32)
+        return sparse.csr_matrix((ones, (self.user_index[positive], self.item_index[positive])), shape=shape)  # type: ignore[no-untyped-call]
 
     def rectools(self, *, positive_only: bool) -> Dataset:
         """Return RecTools' view of the data, internal ids equal to the positions on our axes.
@@ -57,7 +76,12 @@ class TrainingData:
         return Dataset(IdMap(self.user_ids), IdMap(self.item_ids), Interactions(frame))
 
 
-def training_data(history: History, parameters: ConfidenceParameters) -> TrainingData:
+def training_data(
+    history: Histories,
+    parameters: ConfidenceParameters,
+    catalogue: Catalogue = NO_CATALOGUE,
+    demographics: Demographics = NO_DEMOGRAPHICS,
+) -> TrainingData:
     """Weight the history and drop neutral rows and films without a positive."""
     weight = weights(history.opinion, history.rating, history.watched, parameters)
     item_ids = np.unique(history.item_ids[weight > 0])
@@ -69,47 +93,8 @@ def training_data(history: History, parameters: ConfidenceParameters) -> Trainin
         item_index=np.searchsorted(item_ids, history.item_ids[kept]),
         weight=weight[kept],
         time_us=history.time_us[kept],
+        histories=history,
+        confidence=parameters,
+        catalogue=catalogue,
+        demographics=demographics,
     )
-
-
-def has_positive(data: TrainingData) -> NDArray[np.bool_]:
-    """Return for each user (u,) whether they have a positive."""
-    found = np.zeros(len(data.user_ids), bool)
-    found[data.user_index[data.weight > 0]] = True
-    return found
-
-
-def split_by_time(signals: Signals, test_share: float) -> tuple[Signals, Signals]:
-    """Return the signals before and after a cut in time, the latter about ``test_share`` of all.
-
-    Signals of the same microsecond stay on one side, so nothing in the training part is later than anything in the
-    test part. The extract holds the latest value of each signal, so a rating that was changed after the cut is only in
-    the test part.
-
-    Raises:
-        ValueError: ``test_share`` is not between 0 and 1.
-    """
-    if not 0 < test_share < 1:
-        raise ValueError(f"test_share must be between 0 and 1, got {test_share}")
-    if len(signals) == 0:
-        return signals, signals
-    position = min(int(len(signals) * (1 - test_share)), len(signals) - 1)
-    cut = np.partition(signals.time_us, position)[position]
-    late = signals.time_us >= cut
-    return signals.take(~late), signals.take(late)
-
-
-def seen_matrix(history: History, user_ids: NDArray[np.int64], item_ids: NDArray[np.int64]) -> sparse.csr_matrix:
-    """Return 1 where a user has given a film any signal, as (users, items) over the given ascending axes."""
-    users = history.user_ids[history.user_index]
-    kept = np.isin(users, user_ids) & np.isin(history.item_ids, item_ids)
-    rows, columns = np.searchsorted(user_ids, users[kept]), np.searchsorted(item_ids, history.item_ids[kept])
-    shape = (len(user_ids), len(item_ids))
-    return sparse.csr_matrix((np.ones(len(rows), np.int8), (rows, columns)), shape=shape)  # type: ignore[no-untyped-call]
-
-
-def liked(history: History, parameters: ConfidenceParameters) -> pd.DataFrame:
-    """Return the (user_id, item_id) pairs that the history is positive about."""
-    positive = is_positive(history.opinion, history.rating, history.watched, parameters)
-    users, items = history.user_ids[history.user_index[positive]], history.item_ids[positive]
-    return pd.DataFrame({Columns.User: users, Columns.Item: items})

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from services.contracts.signals import Signal
 
 KINDS: tuple[Signal, ...] = (Signal.OPINION, Signal.RATING, Signal.WATCHED)
-"""The order of the columns in `History.versions`, and the codes of `Signals.kind`."""
+"""The order of the columns in `Histories.versions`, and the codes of `Signals.kind`."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Signals:
 
 
 @dataclass(frozen=True)
-class History:
+class Histories:
     """Signals per user: row r of user u lies in [indptr[u], indptr[u+1]), items ascending within a user.
 
     The arrays are those of the bundle (`services.contracts.bundle.ARRAYS`).
@@ -67,6 +67,20 @@ class History:
     def __len__(self) -> int:
         return len(self.item_ids)
 
+    def take(self, kept: NDArray[np.bool_]) -> "Histories":
+        """Return the rows that a mask selects, and the users who have any of them."""
+        counts = np.bincount(self.user_index[kept], minlength=len(self.user_ids))
+        left = counts > 0
+        return Histories(
+            user_ids=self.user_ids[left],
+            indptr=np.concatenate(([0], np.cumsum(counts[left]))).astype(np.int64),
+            item_ids=self.item_ids[kept],
+            opinion=self.opinion[kept],
+            rating=self.rating[kept],
+            watched=self.watched[kept],
+            versions=self.versions[kept],
+        )
+
     @property
     def user_index(self) -> NDArray[np.int64]:
         """Per row the position of its user in ``user_ids``."""
@@ -79,7 +93,7 @@ class History:
         return latest
 
 
-def pivot(signals: Signals) -> History:
+def pivot(signals: Signals) -> Histories:
     """Return one row per (user, item), sorted by user, then item.
 
     Where a signal is given more than once for a (user, item) its greatest version counts.
@@ -104,7 +118,7 @@ def pivot(signals: Signals) -> History:
     dense[at] = signals.value[chosen]
     versions[(*at, 0)], versions[(*at, 1)] = signals.time_us[chosen], signals.id_low[chosen]
     user_ids, counts = np.unique(user[first], return_counts=True)
-    return History(
+    return Histories(
         user_ids=user_ids.astype(np.int64),
         indptr=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
         item_ids=item[first].astype(np.int64),

@@ -28,13 +28,19 @@ class Comparison(BaseModel):
 
 
 def compare(
-    candidate: NDArray[np.float64], rival: NDArray[np.float64], *, resamples: int = RESAMPLES, seed: int = SEED
+    candidate: NDArray[np.float64],
+    rival: NDArray[np.float64],
+    users: NDArray[np.int64] | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
 ) -> Comparison:
-    """Compare two models by their figures per user, (n,) each, in the same order of users.
+    """Compare two models by their figures per list, (n,) each, in the same order of lists.
 
-    With ``d_u = candidate_u - rival_u`` each resample draws n users with replacement and takes the mean of their
-    ``d_u``; the interval is from the 2.5th to the 97.5th percentile of those means: the percentile interval of Efron &
-    Tibshirani, An Introduction to the Bootstrap (1993), chapter 13; paired by user as in Sakai, "Evaluating Evaluation
+    ``users`` (n,) says whose list each is; None: everyone has one. Each resample draws users with replacement, with all
+    their lists, as a viewer's lists are alike, and takes the mean of the differences; the interval is from the 2.5th to
+    the 97.5th percentile of those means: the percentile interval of Efron & Tibshirani, An Introduction to the
+    Bootstrap (1993), chapter 13; paired by user as in Sakai, "Evaluating Evaluation
     Metrics based on the Bootstrap" (SIGIR 2006). Pairing matters: users differ far more than models do. The same input
     gives the same interval. O(resamples · n).
 
@@ -45,15 +51,16 @@ def compare(
     (0.25, 0.25, 0.25, 4)
 
     Raises:
-        ValueError: the lengths differ, or there are no users.
+        ValueError: the lengths differ, or there are no lists.
     """
     if len(candidate) != len(rival) or len(candidate) == 0:
         raise ValueError(f"one figure per user is needed from both models, got {len(candidate)} and {len(rival)}")
-    difference = candidate - rival
+    _, whose = np.unique(np.arange(len(candidate)) if users is None else users, return_inverse=True)
+    lists, sums = np.bincount(whose), np.bincount(whose, weights=candidate - rival)
     random = np.random.default_rng(seed)
-    users = len(difference)
-    means = np.array([difference[random.integers(users, size=users)].mean() for _ in range(resamples)])
+    drawn = (random.integers(len(lists), size=len(lists)) for _ in range(resamples))
+    means = np.array([sums[sample].sum() / lists[sample].sum() for sample in drawn])
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Comparison(
-        candidate=float(candidate.mean()), rival=float(rival.mean()), low=float(low), high=float(high), users=users
+        candidate=float(candidate.mean()), rival=float(rival.mean()), low=float(low), high=float(high), users=len(lists)
     )

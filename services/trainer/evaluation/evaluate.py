@@ -1,62 +1,132 @@
-"""Evaluates models on a later part of the data: full catalogue, no sampled negatives, seen films left out.
+"""Evaluates recipes by what viewers liked later: full catalogue, no sampled negatives, films seen before left out.
 
-**Who is measured.** Users with at least one film in the test part that they are positive about and
-had no signal for before, and with at least one signal in the training part. A test film that the
-training part does not know counts against every model: nobody could have recommended it.
+Two protocols, of the same models trained on the earlier part of the data:
 
-**Metrics** are RecTools', as means over those users, at k. NDCG divides by the best that is achievable,
-the ideal list over min(|T|, k) films (``divide_by_achievable=True``; RecTools' default divides by k films
-always). Ties of scores are broken by item id, ascending, for every model alike.
+- **split**: one list for each viewer of the earlier part, made from their whole history in it; right is what they
+  liked in the later part and had given no signal before.
+- **streaming**: the later part is replayed in order of time; before each film that a viewer likes, a list is made from
+  all that they did until then. So it measures what it is worth that a signal counts at once.
+
+A film that the models don't know counts against every model: nobody could have recommended it. Ties of scores are
+broken by item id, ascending, for every model alike.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from rectools import Columns
-from rectools.metrics import (
-    MAP,
-    MRR,
-    NDCG,
-    CatalogCoverage,
-    HitRate,
-    MeanInvUserFreq,
-    Precision,
-    Recall,
-    calc_metrics,
-)
-from scipy import sparse
+from tqdm import tqdm
 
-from services.trainer.data.dataset import TrainingData, liked, seen_matrix, training_data
+from services.models.base import Capabilities, Floats, History, Recommender
+from services.models.loader import fallback_scores
+from services.trainer.data.catalogue import NO_CATALOGUE, Catalogue
+from services.trainer.data.dataset import TrainingData, training_data
+from services.trainer.data.demographics import NO_DEMOGRAPHICS, Demographics
+from services.trainer.data.moments import Moment, Timelines, at_the_end, before_each_like
 from services.trainer.data.popularity import popularity
-from services.trainer.data.signals import History
+from services.trainer.data.signals import Histories
 from services.trainer.engines import local
-from services.trainer.models.base import Scorer, scorer
+from services.trainer.evaluation.lists import lists_of
+from services.trainer.evaluation.metrics import K, Measured, measure
 from services.trainer.models.recipe import Recipe
 
-K = 10
-BATCH_USERS = 512
+POPULAR, POPULAR_RECENT = "popular", "popular_recent"
+"""What every model is measured beside."""
+STREAMED_VIEWERS, STREAMED_LIKES = 500, 12
+SEED = 20_261_127
+_HOUR_US = 3_600_000_000
+NIGHTLY: dict[str, int | None] = {"at the next training": None}
+DELAYS: dict[str, int | None] = {"after an hour": _HOUR_US, "after a day": 24 * _HOUR_US, **NIGHTLY}
+"""By name, how much later signals count, in µs; None: only those of the training data do."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Models on the same moments of one protocol."""
+
+    moments: Sequence[Moment]
+    models: dict[str, Measured]
+    """By name."""
+
+    @property
+    def users(self) -> NDArray[np.int64]:
+        """(moments,) each moment's viewer."""
+        return np.array([moment.user_id for moment in self.moments], np.int64)
+
+    @property
+    def likes(self) -> NDArray[np.int64]:
+        """(moments,) how many films the viewer liked before."""
+        return np.array([moment.history.likes for moment in self.moments], np.int64)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The evaluation: metrics per model, and the number of users."""
+    """The evaluation of recipes: both protocols, the same models."""
 
-    users: int
-    metrics: dict[str, dict[str, float]]
-    ndcg: dict[str, NDArray[np.float64]]
-    """Per model NDCG of each user, the users ascending: its mean is the metric."""
+    split: Evaluated
+    streaming: Evaluated
+    data: TrainingData
+    """What the first recipe was trained on."""
+    recommenders: dict[str, Recommender] = field(default_factory=dict)
+    """The first recipe's models, by its names."""
+    fallback: Floats = field(default_factory=lambda: np.empty(0, np.float32))
+
+
+@dataclass(frozen=True)
+class Part:
+    """The data of an evaluation."""
+
+    train: Histories
+    test: Histories
+    whole: Histories | None = None
+    """Both parts, to be replayed in order of time; None: streaming is not measured."""
+    catalogue: Catalogue = NO_CATALOGUE
+    demographics: Demographics = NO_DEMOGRAPHICS
+    asked_us: int | None = None
+    """When the lists of the split are asked for; None: when the later part begins."""
+
+    @property
+    def from_us(self) -> int:
+        """When the later part begins."""
+        return int(self.test.time_us.min(initial=1 << 62))
+
+
+def split_by_time(
+    whole: Histories,
+    test_share: float,
+    catalogue: Catalogue = NO_CATALOGUE,
+    demographics: Demographics = NO_DEMOGRAPHICS,
+) -> Part:
+    """Return the earlier and the later part of all rows; the later one has about the share ``test_share``.
+
+    Rows of the same microsecond stay on one side, so that nothing in the earlier part is later than anything in the
+    later part. A row is as late as its latest signal: a rating that was changed after the cut is in the later part.
+
+    Raises:
+        ValueError: ``test_share`` is not between 0 and 1.
+    """
+    if not 0 < test_share < 1:
+        raise ValueError(f"test_share must be between 0 and 1, got {test_share}")
+    times = whole.time_us
+    if not len(times):
+        return Part(whole, whole, whole, catalogue, demographics)
+    position = min(int(len(times) * (1 - test_share)), len(times) - 1)
+    late = times >= np.partition(times, position)[position]
+    return Part(whole.take(~late), whole.take(late), whole, catalogue, demographics)
 
 
 def evaluate(
-    train: History, test: History, recipes: Mapping[str, Recipe], *, k: int = K, recent_days: int | None = None
+    part: Part,
+    recipes: Mapping[str, Recipe],
+    *,
+    all_models: bool = False,
+    progress: bool = False,
 ) -> Evaluation:
-    """Train each recipe's default model on ``train``; measure it on ``test``, beside popularity and recent popularity.
+    """Train each recipe's default model on the earlier part, and measure it beside popularity and recent popularity.
 
-    The models are named as in ``recipes``, whose first recipe defines what counts as liked. Without users to evaluate,
-    ``users`` is 0 and there are no metrics.
+    The models are named as in ``recipes``, whose first recipe defines what counts as liked; with ``all_models`` that
+    recipe's other models are measured too, under their own names. Equal recipes are measured once.
 
     Raises:
         ValueError: no recipe was given.
@@ -64,108 +134,132 @@ def evaluate(
     if not recipes:
         raise ValueError("evaluate needs at least one recipe")
     judge = next(iter(recipes.values()))
-    data = training_data(train, judge.confidence)
-    users, truth = _truth(train, test, judge)
-    if len(users) == 0 or len(data.item_ids) == 0:
-        return Evaluation(0, {}, {})
-    scorers: dict[str, Scorer] = {
-        "popular": _constant(popularity(data)),
-        "popular_recent": _constant(popularity(data, recent_days=recent_days or judge.recent_days)),
-    }
-    seen = seen_matrix(train, users, data.item_ids)
-    measured = {name: _measure(top_k(s, users, data, seen, k), truth, data, k) for name, s in scorers.items()}
+    data = training_data(part.train, judge.confidence, part.catalogue, part.demographics)
+    empty = Evaluated([], {})
+    if not len(data.item_ids):
+        return Evaluation(empty, empty, data)
+    split, streaming = _Protocol(), _Protocol()
+    trained: dict[str, Recommender] = {}
+    fallback = np.empty(0, np.float32)
     for name, recipe in recipes.items():
-        own = data if recipe.confidence == judge.confidence else training_data(train, recipe.confidence)
-        own_seen = seen if own is data else seen_matrix(train, users, own.item_ids)
-        model = recipe.models[recipe.default_model]
-        fitted = local.fit(own, {name: model})[name]
-        score = scorer(model.kind, fitted.arrays, {"popularity": popularity(own)})
-        lists = top_k(score, users, own, own_seen, k)
-        measured[name] = _measure(lists, truth, data, k)
-    return Evaluation(
-        len(users),
-        {name: metrics for name, (metrics, _) in measured.items()},
-        {name: ndcg for name, (_, ndcg) in measured.items()},
-    )
+        same = next((other for other, known in recipes.items() if known == recipe), name)
+        if same != name:
+            split.repeat(name, same)
+            streaming.repeat(name, same)
+            continue
+        own = data
+        if recipe.confidence != judge.confidence:
+            own = training_data(part.train, recipe.confidence, part.catalogue, part.demographics)
+        fitted = local.fit(own, recipe, only=None if all_models and recipe is judge else recipe.default_model)
+        models = local.recommenders(own, recipe, fitted)
+        counted = popularity(own)
+        spare = fallback_scores(models, counted)
+        named: dict[str, Recommender] = {name: models[recipe.default_model]}
+        if recipe is judge:
+            named |= {
+                POPULAR: _Constant(counted),
+                POPULAR_RECENT: _Constant(popularity(own, recent_days=judge.recent_days)),
+            }
+            if all_models:
+                named |= {other: model for other, model in models.items() if other not in named}
+            trained, fallback = models, spare
+        for moments, protocol in (
+            (_split_moments(part, own, judge), split),
+            (_streaming_moments(part, own, judge, 0), streaming),
+        ):
+            protocol.add(named, moments, own, spare, progress=progress)
+    return Evaluation(split.result(), streaming.result(), data, trained, fallback)
 
 
-def top_k(score: Scorer, users: NDArray[np.int64], data: TrainingData, seen: sparse.csr_matrix, k: int) -> pd.DataFrame:
-    """Return the k best unseen items of each user, as RecTools' (user_id, item_id, rank) rows.
+def delayed(
+    part: Part, evaluation: Evaluation, recipe: Recipe, name: str, delays: Mapping[str, int | None]
+) -> dict[str, Evaluated]:
+    """Return streaming of the recipe's default model, called ``name``, when signals count later, and at once."""
+    model = evaluation.recommenders[recipe.default_model]
+    result = {"at once": Evaluated(evaluation.streaming.moments, {name: evaluation.streaming.models[name]})}
+    for delay, microseconds in delays.items():
+        moments = _streaming_moments(part, evaluation.data, recipe, microseconds)
+        lists = lists_of(model, moments, evaluation.data.item_ids, evaluation.fallback)
+        result[delay] = Evaluated(moments, {name: measure(lists, moments, evaluation.data)})
+    return result
 
-    Args:
-        score: the model.
-        users: ids, ascending, all of them on the training axis.
-        data: whose axes the model has.
-        seen: (len(users), items), what to leave out.
-        k: length of a list; shorter where a user has seen nearly everything.
-    """
-    positions = np.searchsorted(data.user_ids, users)
-    width = min(k, len(data.item_ids))
-    parts = []
-    for start in range(0, len(users), BATCH_USERS):
-        batch = slice(start, start + BATCH_USERS)
-        scores = score(positions[batch])
-        scores[seen[batch].nonzero()] = -np.inf
-        best = _best(scores, width)
-        rows = np.arange(len(best))[:, None]
-        valid = np.isfinite(scores[rows, best])
-        parts.append(
-            pd.DataFrame(
-                {
-                    Columns.User: np.repeat(users[batch], width)[valid.ravel()],
-                    Columns.Item: data.item_ids[best][valid],
-                    Columns.Rank: np.broadcast_to(np.arange(1, width + 1), best.shape)[valid],
-                }
-            )
+
+def manifest_metrics(evaluation: Evaluation) -> dict[str, float]:
+    """Return the figures of ten films by model and metric: ``als_ndcg`` of the split, ``als_streaming_ndcg``."""
+    figures = {}
+    for prefix, evaluated in (("", evaluation.split), ("streaming_", evaluation.streaming)):
+        for model, measured in evaluated.models.items():
+            for name, value in (measured.means() | measured.of_all).items():
+                metric, _, length = name.partition("@")
+                if int(length) == K:
+                    figures[f"{model}_{prefix}{metric}"] = value
+    return figures
+
+
+class _Protocol:
+    def __init__(self) -> None:
+        self._moments: list[Moment] = []
+        self._models: dict[str, Measured] = {}
+
+    def add(
+        self,
+        models: Mapping[str, Recommender],
+        moments: list[Moment],
+        data: TrainingData,
+        spare: Floats,
+        *,
+        progress: bool,
+    ) -> None:
+        self._moments = self._moments or moments
+        if not moments:
+            return
+        for name, model in models.items():
+            with tqdm(total=len(moments), desc=f"lists of {name}", disable=not progress, mininterval=1) as bar:
+                lists = lists_of(model, moments, data.item_ids, spare, bar.update)
+            self._models[name] = measure(lists, moments, data)
+
+    def repeat(self, name: str, same: str) -> None:
+        if same in self._models:
+            self._models[name] = self._models[same]
+
+    def result(self) -> Evaluated:
+        return Evaluated(self._moments, self._models)
+
+
+def _split_moments(part: Part, data: TrainingData, judge: Recipe) -> list[Moment]:
+    early = Timelines(part.train, data.confidence, judge.confidence)
+    late = Timelines(part.test, data.confidence, judge.confidence)
+    return list(at_the_end(early, late, part.test.user_ids, data.item_ids, part.asked_us or part.from_us))
+
+
+def _streaming_moments(part: Part, data: TrainingData, judge: Recipe, delay_us: int | None) -> list[Moment]:
+    if part.whole is None:
+        return []
+    whole = Timelines(part.whole, data.confidence, judge.confidence)
+    liking = [user for user in range(len(part.whole.user_ids)) if len(whole.likes(user, part.from_us))]
+    random = np.random.default_rng(SEED)
+    chosen = sorted(random.permutation(liking)[:STREAMED_VIEWERS].tolist())
+    return list(
+        before_each_like(
+            whole, data.item_ids, chosen, part.from_us, 1 << 63,
+            per_user=STREAMED_LIKES, random=random, delay_us=delay_us,
         )
-    return pd.concat(parts, ignore_index=True)
+    )  # fmt: skip
 
 
-def _best(scores: NDArray[np.float32], width: int) -> NDArray[np.int64]:
-    """Return per row the columns of the ``width`` greatest scores, best first, ties by column."""
-    if width < scores.shape[1]:
-        threshold = -np.partition(-scores, width - 1, axis=1)[:, width - 1 : width]
-        # Of the columns that tie at the threshold the first ones count; a partition alone would pick any.
-        above, ties = scores > threshold, scores == threshold
-        room = width - above.sum(axis=1, keepdims=True)
-        chosen = above | (ties & (np.cumsum(ties, axis=1) <= room))
-        columns = np.nonzero(chosen)[1].reshape(len(scores), width)
-    else:
-        columns = np.broadcast_to(np.arange(width), scores.shape)
-    order = np.argsort(-np.take_along_axis(scores, columns, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(columns, order, axis=1)
+class _Constant:
+    """The same scores for everyone."""
 
+    capabilities = Capabilities()
 
-def _constant(scores: NDArray[np.float32]) -> Scorer:
-    return lambda users: np.tile(scores, (len(users), 1))
+    def __init__(self, scores: Floats) -> None:
+        self._scores = scores
 
+    def score(self, history: History) -> Floats | None:
+        return self._scores
 
-def _truth(train: History, test: History, judge: Recipe) -> tuple[NDArray[np.int64], pd.DataFrame]:
-    """Return the users to evaluate, ascending, and their relevant (user_id, item_id) pairs."""
-    pairs = liked(test, judge.confidence)
-    pairs = pairs[pairs[Columns.User].isin(train.user_ids)]
-    known = pd.DataFrame({Columns.User: train.user_ids[train.user_index], Columns.Item: train.item_ids})
-    known = known[known[Columns.User].isin(pairs[Columns.User])]
-    merged = pairs.merge(known, how="left", on=[Columns.User, Columns.Item], indicator=True)
-    truth = merged.loc[merged["_merge"] == "left_only", [Columns.User, Columns.Item]]
-    return np.unique(truth[Columns.User].to_numpy(np.int64)), truth
+    def similar(self, index: int) -> Floats | None:
+        return None
 
-
-def _measure(
-    lists: pd.DataFrame, truth: pd.DataFrame, data: TrainingData, k: int
-) -> tuple[dict[str, float], NDArray[np.float64]]:
-    """Return the metrics, and NDCG of each user of ``truth``, ascending."""
-    before = pd.DataFrame({Columns.User: data.user_ids[data.user_index], Columns.Item: data.item_ids[data.item_index]})
-    metrics = {
-        "hit_rate": HitRate(k),
-        "ndcg": NDCG(k, divide_by_achievable=True),
-        "recall": Recall(k),
-        "precision": Precision(k),
-        "map": MAP(k),
-        "mrr": MRR(k),
-        "coverage": CatalogCoverage(k, normalize=True),
-        "novelty": MeanInvUserFreq(k),
-    }
-    values = calc_metrics(metrics, lists, truth, prev_interactions=before, catalog=data.item_ids)
-    ndcg = NDCG(k, divide_by_achievable=True).calc_per_user(lists, truth).sort_index()
-    return {name: float(values[name]) for name in metrics}, ndcg.to_numpy(np.float64)
+    def contributions(self, history: History, index: int) -> Floats | None:
+        return None

@@ -15,10 +15,11 @@ from math import isfinite
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.trainer.evaluation.comparison import Comparison
+from services.trainer.evaluation.evaluate import POPULAR, POPULAR_RECENT
 
-METRIC = "ndcg"
-CHAMPION, POPULAR, POPULAR_RECENT = "champion", "popular", "popular_recent"
-"""Names in `Evaluation.metrics` of what the candidate is compared with; its own is that of its default model."""
+METRIC = "ndcg@10"
+CHAMPION = "champion"
+"""Name of the champion's recipe in an evaluation."""
 RIVALS = {POPULAR: "popularity", POPULAR_RECENT: "recent popularity", CHAMPION: "the champion's recipe"}
 
 
@@ -102,7 +103,7 @@ def decide(
 
     >>> beside = Comparison(candidate=0.25, rival=0.2, low=0.03, high=0.07, users=943)
     >>> print(decide({"popular": beside}, Size(10, 10), None, GateLimits()))
-    ndcg 0.2500 against 0.2000 of popularity: good enough, +0.0500 (95 %: +0.0300 to +0.0700, 943 users)
+    NDCG@10 0.2500 against 0.2000 of popularity: good enough, +0.0500 (95 %: +0.0300 to +0.0700, 943 users)
     """
     verdicts = {
         name: judge(comparison, limits.metric_drop if name == CHAMPION else 0, limits.min_users)
@@ -130,7 +131,7 @@ def decide(
 def _told(name: str, comparison: Comparison, verdict: Verdict) -> str:
     c = comparison
     return (
-        f"{METRIC} {c.candidate:.4f} against {c.rival:.4f} of {RIVALS[name]}: {verdict}, {c.difference:+.4f}"
+        f"{METRIC.upper()} {c.candidate:.4f} against {c.rival:.4f} of {RIVALS[name]}: {verdict}, {c.difference:+.4f}"
         f" (95 %: {c.low:+.4f} to {c.high:+.4f}, {c.users} users)"
     )
 

@@ -1,8 +1,7 @@
-"""The protocol of kinds of model: a module of `services.trainer.models.kinds` with these four names."""
+"""The protocol of kinds of model: a module of `services.trainer.models.kinds` with these three names."""
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -11,8 +10,14 @@ from pydantic import BaseModel
 
 from services.common.bundle import Arrays
 from services.common.kinds import kind_module
+from services.models.base import Recommender
 from services.trainer.data.dataset import TrainingData
+from services.trainer.data.moments import Moment
 from services.trainer.models import kinds
+
+
+class TrainingError(Exception):
+    """A model cannot be trained on this machine; the message says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -25,33 +30,40 @@ class Fitted:
     """Its training parameters for the manifest; JSON types."""
 
 
-class Kind(Protocol):
-    """Trains and scores one kind of model. u users, n items: the axes of the training data, and of the bundle.
+@dataclass(frozen=True)
+class Replay:
+    """Models trained on an early part of the data, and what viewers liked after it."""
 
-    ``shared`` are the bundle's shared arrays over these axes; `popularity` is always there.
+    data: TrainingData
+    """The early part."""
+    shared: Arrays
+    models: Mapping[str, Recommender]
+    moments: Sequence[Moment]
+
+
+class Replays(Protocol):
+    """The past, replayed, for kinds that learn how to combine other models."""
+
+    def of(self, models: Sequence[str]) -> Sequence[Replay]:
+        """Return the replays with these models of the recipe trained on each early part; earliest first."""
+
+
+class Kind(Protocol):
+    """Trains one kind of model. u users, n items: the axes of the training data, and of the bundle.
+
+    The model scores as `services.models.kinds` of the same name does, in the trainer as in the service. If
+    ``Parameters`` has a field ``models``, it names the models of the recipe that this one combines.
     """
 
     @property
     def Parameters(self) -> type[BaseModel]:  # noqa: N802 - a class
         """The parameters of its recipe, with their defaults."""
 
-    def fit(self, data: TrainingData, parameters: Any, *, progress: bool) -> Fitted:
+    def fit(self, data: TrainingData, parameters: Any, replays: Replays, *, progress: bool) -> Fitted:
         """Train; deterministic. Called with BLAS on one thread."""
-
-    def scores(self, arrays: Arrays, shared: Arrays, users: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return (len(users), n) scores for users by position, a fresh array; greater is better."""
 
     def without(self, arrays: Arrays, kept: NDArray[np.bool_], liked: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
         """Return the arrays with only the ``kept`` users (u,), and without items (n,) that are no longer ``liked``."""
-
-
-Scorer = Callable[[NDArray[np.int64]], NDArray[np.float32]]
-"""From users by position to (users, n) scores, a fresh array."""
-
-
-def scorer(kind: str, arrays: Arrays, shared: Arrays) -> Scorer:
-    """Return the scorer of a trained model."""
-    return partial(kind_of(kind).scores, arrays, shared)
 
 
 def kind_of(name: str) -> Kind:

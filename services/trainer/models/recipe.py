@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from services.common.kinds import UnknownKindError
 from services.contracts.bundle import ConfidenceParameters, Name
+from services.models.loader import in_order
 from services.trainer.models.base import kind_of
 
 ALWAYS = {"als", "popular"}
@@ -28,6 +29,11 @@ class ModelRecipe(BaseModel):
         except UnknownKindError as error:
             raise ValueError(str(error)) from error
         return given if kind is None else kind.Parameters.model_validate(given).model_dump(mode="json")
+
+    @property
+    def uses(self) -> list[str]:
+        """The other models of the recipe that it combines."""
+        return list(self.parameters.get("models", []))
 
 
 def default_models() -> dict[str, ModelRecipe]:
@@ -60,6 +66,7 @@ class Recipe(BaseModel):
         missing = ALWAYS - {model.kind for model in self.models.values()}
         if missing:
             raise ValueError(f"there must be a model of the kind {' and one of '.join(sorted(missing))}")
+        in_order({name: model.uses for name, model in self.models.items()})
         if self.default_model not in self.models:
             raise ValueError(f"default_model {self.default_model!r} is not one of the models {sorted(self.models)}")
         return self

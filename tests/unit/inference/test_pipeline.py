@@ -12,10 +12,10 @@ from services.contracts.ids import ItemId, UserId
 from services.contracts.rest import Item, Strategy
 from services.contracts.signals import EPOCH
 from services.inference.history.stamps import Slots, merge, slot_and_version
-from services.inference.models.base import History
 from services.inference.models.served import ServedBundle, load_served
 from services.inference.recommend.pipeline import Ranked, already_seen, best, popular, score, similar
 from services.inference.recommend.shelf import Shelf
+from services.models.base import History
 from tests.support.bundles import CREATED, T0, make_bundle
 from tests.support.shelves import shelf
 

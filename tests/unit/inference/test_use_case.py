@@ -195,7 +195,7 @@ def test_arrays_that_do_not_fit_the_kind_are_refused_naming_the_model(
 
 def test_a_model_that_gives_scores_of_another_shape_is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "services.inference.models.kinds.popular.Popular.score", lambda self, history: cast(Any, self)._counts[:-1]
+        "services.models.kinds.popular.Popular.score", lambda self, history: cast(Any, self)._counts[:-1]
     )
     with pytest.raises(BundleError, match="v1: model popular does not give a finite score for each of its films"):
         load_served(replace(world.served.bundle), "champion", CREATED)

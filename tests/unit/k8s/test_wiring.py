@@ -179,7 +179,7 @@ def routes_of_the_api() -> list[tuple[str, bool]]:
         for route in module.router.routes:
             assert isinstance(route, APIRoute)
             open_to_all = AdminOnly not in route.dependencies and route.path != "/metrics"
-            found.append((route.path.replace("{user_id}", "42").replace("{item_id}", "7"), open_to_all))
+            found.append((route.path.format(user_id=42, item_id=7, version="20261121T034500Z-2a3b62b5"), open_to_all))
     return found
 
 

@@ -4,11 +4,11 @@ from math import log2
 
 import numpy as np
 import pytest
-from scipy import sparse
 
 from services.trainer.data.dataset import training_data
 from services.trainer.data.signals import Signals, pivot
-from services.trainer.evaluation.evaluate import _best, evaluate, top_k
+from services.trainer.evaluation.evaluate import Part, _Constant, _streaming_moments, evaluate
+from services.trainer.evaluation.lists import LENGTH, lists_of
 from services.trainer.models.recipe import Recipe
 
 OPINION = 0
@@ -27,56 +27,75 @@ def likes(*rows: tuple[int, int, int]) -> Signals:
     )  # fmt: skip
 
 
+def part(train: Signals, test: Signals) -> Part:
+    return Part(pivot(train), pivot(test))
+
+
 def test_popularity_is_measured_as_worked_out_by_hand() -> None:
-    # Likes: film 1 three, film 2 two, film 3 two, film 4 one. User 1 has seen 1, user 2 has seen 1 and 2.
+    # Likes: film 1 three, films 2 and 3 two, film 4 one. User 1 has seen 1, user 2 has seen 1 and 2.
     train = likes((1, 1, 1), (2, 1, 1), (2, 2, 1), (3, 1, 1), (3, 2, 1), (3, 3, 1), (4, 3, 1), (4, 4, 1))
-    # User 1's list is 2, 3 and the truth is 3 and 9 (unknown); user 2's list is 3, 4 and the truth is 4.
+    # User 1's list is 2, 3, 4 and the truth is 3 and 9 (unknown); user 2's list is 3, 4 and the truth is 4.
     test = likes((1, 3, 2), (1, 9, 2), (2, 4, 2))
-    result = evaluate(pivot(train), pivot(test), {"als": SMALL}, k=2)
-    assert result.users == 2
-    popular = result.metrics["popular"]
+    split = evaluate(part(train, test), {"als": SMALL}).split
+    assert split.users.tolist() == [1, 2]
+    assert split.likes.tolist() == [1, 2]
+    assert set(split.models) == {"popular", "popular_recent", "als"}
+    popular = split.models["popular"]
     second = 1 / log2(3)
-    assert popular["hit_rate"] == 1.0
-    assert popular["ndcg"] == pytest.approx((second / (1 + second) + second / 1) / 2)
-    assert result.ndcg["popular"].tolist() == pytest.approx([second / (1 + second), second])
-    assert set(result.ndcg) == {"popular", "popular_recent", "als"}
-    assert popular["recall"] == pytest.approx((1 / 2 + 1) / 2)
-    assert popular["precision"] == pytest.approx(1 / 2)
-    assert popular["mrr"] == pytest.approx(1 / 2)
-    assert popular["map"] == pytest.approx((1 / 2 / 2 + 1 / 2) / 2)
-    assert popular["coverage"] == pytest.approx(3 / 4)
+    assert popular.per_moment["ndcg@5"].tolist() == pytest.approx([second / (1 + second), second])
+    means = popular.means() | popular.of_all
+    assert means["hit_rate@5"] == 1.0
+    assert means["recall@5"] == pytest.approx((1 / 2 + 1) / 2)
+    assert means["precision@5"] == pytest.approx(1 / 5)
+    assert means["mrr@5"] == pytest.approx(1 / 2)
+    assert means["map@5"] == pytest.approx((1 / 2 / 2 + 1 / 2) / 2)
+    assert means["coverage@5"] == pytest.approx(3 / 4)
+    # User 1 is shown films that 2, 2 and 1 of 4 viewers like; user 2 films that 2 and 1 like.
+    assert means["popularity@5"] == pytest.approx((5 / 3 + 3 / 2) / 2 / 4)
+    assert popular.means(np.array([False, True]))["ndcg@5"] == pytest.approx(second)
 
 
 def test_newcomers_and_films_seen_before_are_not_measured() -> None:
     train = likes((1, 1, 1), (2, 2, 1))
-    assert evaluate(pivot(train), pivot(likes((3, 1, 2), (1, 1, 2))), {"als": SMALL}).users == 0
+    assert not evaluate(part(train, likes((3, 1, 2), (1, 1, 2))), {"als": SMALL}).split.moments
 
 
 def test_a_disliked_film_is_no_truth() -> None:
     test = likes((1, 2, 2))
     disliked = Signals(test.user_id, test.item_id, test.kind, -test.value, test.time_us, test.id_low)
-    assert evaluate(pivot(likes((1, 1, 1), (2, 2, 1))), pivot(disliked), {"als": SMALL}).users == 0
+    assert not evaluate(part(likes((1, 1, 1), (2, 2, 1)), disliked), {"als": SMALL}).split.moments
 
 
 def test_no_recipe_is_refused() -> None:
-    history = pivot(likes((1, 1, 1)))
     with pytest.raises(ValueError, match="at least one recipe"):
-        evaluate(history, history, {})
+        evaluate(part(likes((1, 1, 1)), likes((1, 1, 1))), {})
+
+
+def test_streaming_asks_before_each_like_with_all_that_the_viewer_did_until_then() -> None:
+    train = [(1, 1, 1), (2, 1, 1), (2, 2, 1), (3, 3, 1)]
+    test = [(1, 2, 10), (1, 3, 20), (4, 1, 30), (4, 2, 30)]
+    whole = pivot(likes(*train, *test))
+    given = Part(pivot(likes(*train)), pivot(likes(*test)), whole)
+
+    def histories(delay_us: int | None) -> list[tuple[int, list[int], list[int]]]:
+        moments = _streaming_moments(given, training_data(given.train, SMALL.confidence), SMALL, delay_us)
+        return [(m.user_id, m.history.item_ids.tolist(), m.targets.tolist()) for m in moments]
+
+    # Films 1 and 2 of viewer 4 have one time: the signals' ids give the order.
+    assert histories(0) == [(1, [1], [2]), (1, [1, 2], [3]), (4, [], [1]), (4, [1], [2])]
+    assert histories(10) == [(1, [], [2]), (1, [1], [3]), (4, [], [1]), (4, [], [2])]
+    assert histories(None) == [(1, [1], [2]), (1, [1], [3]), (4, [], [1]), (4, [], [2])]
+
+
+def test_equal_recipes_are_trained_once() -> None:
+    given = part(likes((1, 1, 1), (2, 2, 1), (2, 1, 1)), likes((1, 2, 2)))
+    split = evaluate(given, {"als": SMALL, "champion": SMALL.model_copy()}).split
+    assert split.models["als"] is split.models["champion"]
 
 
 def test_lists_leave_out_what_was_seen_and_end_where_films_do() -> None:
-    data = training_data(pivot(likes((1, 10, 1), (1, 20, 1), (2, 30, 1))), Recipe().confidence)
-    seen = sparse.csr_matrix(np.array([[1, 1, 0]], np.int8))  # type: ignore[no-untyped-call]
-    lists = top_k(lambda _: np.array([[3, 2, 1]], np.float32), np.array([1]), data, seen, k=2)
-    assert lists.to_dict("list") == {"user_id": [1], "item_id": [30], "rank": [1]}
-
-
-def test_ties_are_broken_by_column() -> None:
-    scores = np.array([[1, 2, 1, 1, 2], [0, 0, 0, 0, 0]], np.float32)
-    assert _best(scores, 3).tolist() == [[1, 4, 0], [0, 1, 2]]
-    assert _best(scores[:, :2], 2).tolist() == [[1, 0], [0, 1]]
-
-
-def test_the_best_are_those_of_a_full_sort() -> None:
-    scores = np.random.default_rng(1).integers(0, 20, (50, 40)).astype(np.float32)
-    assert np.array_equal(_best(scores, 7), np.argsort(-scores, axis=1, kind="stable")[:, :7])
+    given = part(likes((1, 1, 1), (1, 2, 2), (2, 3, 1)), likes((1, 3, 3)))
+    moments = evaluate(given, {"als": SMALL}).split.moments
+    lists = lists_of(_Constant(np.array([3, 2, 1], np.float32)), moments, np.array([1, 2, 3]), np.zeros(3, np.float32))
+    assert lists.item_ids.tolist() == [[3] + [0] * (LENGTH - 1)]
+    assert lists.fell_back.tolist() == [False]

@@ -3,10 +3,9 @@
 import pytest
 
 from services.trainer.evaluation.comparison import Comparison
+from services.trainer.evaluation.evaluate import POPULAR, POPULAR_RECENT
 from services.trainer.evaluation.gate import (
     CHAMPION,
-    POPULAR,
-    POPULAR_RECENT,
     Decision,
     GateLimits,
     Size,
@@ -43,9 +42,9 @@ def test_a_model_as_good_as_the_champion_is_promoted_and_every_figure_and_interv
     assert (decision.promote, decision.verdict) == (True, Verdict.GOOD)
     better = "good enough, +0.0500 (95 %: +0.0300 to +0.0700, 500 users)"
     assert decision.reasons == (
-        f"ndcg 0.2500 against 0.2000 of popularity: {better}",
-        f"ndcg 0.2500 against 0.2000 of recent popularity: {better}",
-        "ndcg 0.2500 against 0.2500 of the champion's recipe: good enough,"
+        f"NDCG@10 0.2500 against 0.2000 of popularity: {better}",
+        f"NDCG@10 0.2500 against 0.2000 of recent popularity: {better}",
+        "NDCG@10 0.2500 against 0.2500 of the champion's recipe: good enough,"
         " +0.0000 (95 %: +0.0000 to +0.0000, 500 users)",
     )
 

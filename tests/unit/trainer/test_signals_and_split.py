@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from services.contracts.bundle import ConfidenceParameters
-from services.trainer.data.dataset import TrainingData, split_by_time, training_data
+from services.trainer.data.dataset import TrainingData, training_data
+from services.trainer.data.moments import Timelines
 from services.trainer.data.popularity import popularity
 from services.trainer.data.signals import Signals, pivot
 from services.trainer.engines import local
-from services.trainer.models.recipe import ModelRecipe
+from services.trainer.evaluation.evaluate import split_by_time
+from services.trainer.models.recipe import ModelRecipe, Recipe
 
 Row = tuple[int, int, int, float, int, int]
 OPINION, RATING, WATCHED = 0, 1, 2
@@ -75,26 +77,28 @@ def test_the_order_of_rows_never_matters_and_the_greatest_version_wins(given_row
 
 
 def test_the_split_puts_the_latest_fifth_in_the_test_part() -> None:
-    early, late = split_by_time(signals(*((1, n, RATING, 4, 100 - n, 0) for n in range(10))), 0.2)
-    assert (sorted(early.item_id.tolist()), sorted(late.item_id.tolist())) == (list(range(2, 10)), [0, 1])
+    part = split_by_time(pivot(signals(*((1, n, RATING, 4, 100 - n, 0) for n in range(10)))), 0.2)
+    assert (part.train.item_ids.tolist(), part.test.item_ids.tolist()) == (list(range(2, 10)), [0, 1])
+    assert part.from_us == 99
 
 
 def test_equal_times_stay_on_one_side() -> None:
-    early, late = split_by_time(signals(*((1, n, RATING, 4, 7 if n else 6, 0) for n in range(10))), 0.2)
-    assert (len(early), len(late)) == (1, 9)
+    part = split_by_time(pivot(signals(*((1, n, RATING, 4, 7 if n else 6, 0) for n in range(10)))), 0.2)
+    assert (len(part.train), len(part.test)) == (1, 9)
 
 
 @given(rows, st.floats(0.05, 0.95))
 def test_nothing_of_the_training_part_is_later_than_the_test_part(given_rows: list[Row], share: float) -> None:
-    early, late = split_by_time(signals(*given_rows), share)
-    assert len(early) + len(late) == len(given_rows)
-    if len(early) and len(late):
-        assert early.time_us.max() < late.time_us.min()
+    whole = pivot(signals(*given_rows))
+    part = split_by_time(whole, share)
+    assert len(part.train) + len(part.test) == len(whole)
+    if len(part.train) and len(part.test):
+        assert part.train.time_us.max() < part.test.time_us.min() == part.from_us
 
 
 def test_a_share_outside_0_and_1_is_refused() -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
-        split_by_time(signals(), 1.0)
+        split_by_time(pivot(signals()), 1.0)
 
 
 def test_neutral_rows_and_films_nobody_likes_are_not_trained_on_but_their_users_stay() -> None:
@@ -122,25 +126,34 @@ def checkerboard(users: int = 20, items: int = 20) -> Signals:
     )
 
 
-def als(data: TrainingData, **parameters: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The factors of users and items."""
-    arrays = local.fit(data, {"als": ModelRecipe(kind="als", parameters=parameters)})["als"].arrays
-    return arrays["user_factors"], arrays["item_factors"]
+def als(data: TrainingData, **parameters: float) -> NDArray[np.float32]:
+    """The factors of the items."""
+    models = {"als": ModelRecipe(kind="als", parameters=parameters), "popular": ModelRecipe(kind="popular")}
+    return np.asarray(local.fit(data, Recipe(models=models), only="als")["als"].arrays["item_factors"])
+
+
+def als_scores(data: TrainingData, **parameters: float) -> NDArray[np.float32]:
+    """(users, items) as the service scores them; 0 for a user whom it cannot score."""
+    models = {"als": ModelRecipe(kind="als", parameters=parameters), "popular": ModelRecipe(kind="popular")}
+    recipe = Recipe(models=models)
+    model = local.recommenders(data, recipe, local.fit(data, recipe))["als"]
+    timelines, rows = Timelines(data.histories, data.confidence), []
+    for user in range(len(data.user_ids)):
+        scores = model.score(timelines.history(user, timelines.rows(user).stop, data.item_ids, at_us=10**6))
+        rows.append(np.zeros(len(data.item_ids), np.float32) if scores is None else scores)
+    return np.stack(rows)
 
 
 def test_als_recovers_the_rest_of_a_checkerboard() -> None:
     data = training_data(pivot(checkerboard()), ConfidenceParameters())
-    users, items = als(data, factors=4, regularization=0.1)
-    scores = np.where(dense(data) > 0, -np.inf, users @ items.T)
+    scores = np.where(dense(data) > 0, -np.inf, als_scores(data, factors=4, regularization=0.1))
     for user, best in zip(data.user_ids, data.item_ids[scores.argmax(axis=1)], strict=True):
         assert (best % 2, best // 2 % 10) == (user % 2, user // 2 % 10)
 
 
 def test_training_twice_gives_equal_factors() -> None:
     data = training_data(pivot(checkerboard()), ConfidenceParameters())
-    one, other = (als(data, factors=8) for _ in range(2))
-    assert np.array_equal(one[0], other[0])
-    assert np.array_equal(one[1], other[1])
+    assert np.array_equal(als(data, factors=8), als(data, factors=8))
 
 
 def test_negative_weights_reach_implicit_unharmed() -> None:
@@ -151,9 +164,7 @@ def test_negative_weights_reach_implicit_unharmed() -> None:
     )
     with threadpool_limits(limits=1, user_api="blas"):  # type: ignore[no-untyped-call]
         model.fit(data.matrix(), show_progress=False)
-    users, items = als(data, factors=4, regularization=0.1)
-    assert np.allclose(items, model.item_factors, atol=1e-6)
-    assert np.allclose(users, model.user_factors, atol=1e-6)
+    assert np.allclose(als(data, factors=4, regularization=0.1), model.item_factors, atol=1e-6)
 
 
 def test_a_dislike_costs_a_film_its_score() -> None:
@@ -161,17 +172,16 @@ def test_a_dislike_costs_a_film_its_score() -> None:
     for name, opinion in {"silent": [], "disliked": [(1, 1, OPINION, -1.0, 1, 0)]}.items():
         rows = [row for row in _rows(checkerboard()) if row[:2] != (1, 1)]
         data = training_data(pivot(signals(*rows, *opinion)), ConfidenceParameters())
-        users, items = als(data, factors=4, regularization=0.1)
-        score[name] = float(users[0] @ items[0])
+        score[name] = float(als_scores(data, factors=4, regularization=0.1)[0, 0])
     assert score["disliked"] < score["silent"] - 0.05
 
 
-def test_a_user_without_positives_has_zero_factors() -> None:
+def test_a_user_without_positives_is_not_scored() -> None:
     some = checkerboard()
     data = training_data(pivot(signals(*_rows(some), (99, 1, OPINION, -1, 1, 0))), ConfidenceParameters())
-    users, _ = als(data, factors=8)
-    assert not users[data.user_ids.tolist().index(99)].any()
-    assert users[0].any()
+    scores = als_scores(data, factors=8)
+    assert not scores[data.user_ids.tolist().index(99)].any()
+    assert scores[0].any()
 
 
 def test_a_dislike_does_not_make_a_film_popular() -> None:

@@ -1,8 +1,11 @@
 """The served model, and its reload."""
 
 from http import HTTPStatus
+from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query, Response
+from fastapi import Path as ApiPath
+from fastapi.responses import HTMLResponse
 
 from services.common.bundle import BundleError
 from services.contracts.rest import ModelInfo, Reloaded
@@ -12,6 +15,8 @@ from services.inference.http.openapi import problems
 from services.inference.http.parameters import StrictRoute
 from services.inference.http.problems import ProblemError
 from services.inference.models.store import NoChampionError
+
+VERSION = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 router = APIRouter(prefix="/v1/models", tags=["model"], route_class=StrictRoute)
 
@@ -33,6 +38,27 @@ def current(services: ServicesDep) -> ModelInfo:
         default_model=manifest.default_model,
         metrics=manifest.metrics,
     )
+
+
+@router.get(
+    "/{version}/report",
+    response_class=HTMLResponse,
+    responses=problems(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+async def report(
+    services: ServicesDep,
+    version: Annotated[str, ApiPath(pattern=VERSION, description="A version of the registry.")],
+    format: Annotated[
+        Literal["html", "markdown"], Query(description="A page with plots, or its tables alone.")
+    ] = "html",
+) -> Response:
+    """How a version's models were measured before it was published, with intervals."""
+    name, media_type = ("report.html", "text/html") if format == "html" else ("report.md", "text/markdown")
+    text = await services.admin.run(services.store.document, version, name)
+    if text is None:
+        raise ProblemError(HTTPStatus.NOT_FOUND, f"There is no report of a version {version}.")
+    headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
+    return Response(text, media_type=f"{media_type}; charset=utf-8", headers=headers)
 
 
 @router.post(

@@ -5,15 +5,16 @@ from typing import Any
 import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from rectools.models import ImplicitALSWrapperModel
 
 from services.common.bundle import Arrays
-from services.trainer.data.dataset import TrainingData, has_positive
-from services.trainer.models.base import Fitted
+from services.models.recency import RecencyWeights
+from services.trainer.data.dataset import TrainingData
+from services.trainer.models.base import Fitted, Replays
 
 
-class Parameters(BaseModel):
+class Parameters(RecencyWeights):
     """Equal parameters on equal data give equal factors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,7 +38,7 @@ def regularization_for(positives: int) -> float:
     return float(1.85 * max(positives, 1) ** 0.25)
 
 
-def fit(data: TrainingData, parameters: Parameters, *, progress: bool) -> Fitted:
+def fit(data: TrainingData, parameters: Parameters, replays: Replays, *, progress: bool) -> Fitted:
     """Fit with conjugate gradient on the signed weights; deterministic, whatever the number of threads.
 
     A negative weight means "not liked" with the confidence of its size (see implicit's `fit`);
@@ -58,22 +59,13 @@ def fit(data: TrainingData, parameters: Parameters, *, progress: bool) -> Fitted
         verbose=int(progress),
     )
     model.fit(data.rectools(positive_only=False))
-    users, items = model.get_vectors()
-    arrays: dict[str, NDArray[Any]] = {
-        "user_factors": np.where(has_positive(data)[:, None], users, 0).astype(np.float32),  # 0: without a positive
-        "item_factors": np.asarray(items, np.float32),
-    }
-    return Fitted(arrays, parameters.model_dump(mode="json") | {"regularization": regularization})
-
-
-def scores(arrays: Arrays, shared: Arrays, users: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the dot products of the factors."""
-    return np.asarray(arrays["user_factors"][users] @ arrays["item_factors"].T, np.float32)
+    _, items = model.get_vectors()
+    return Fitted(
+        {"item_factors": np.asarray(items, np.float32)},
+        parameters.model_dump(mode="json") | {"regularization": regularization},
+    )
 
 
 def without(arrays: Arrays, kept: NDArray[np.bool_], liked: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
-    """Drop the users' factors. Film factors, learned from all users, stay, except for films no longer liked."""
-    return {
-        "user_factors": arrays["user_factors"][kept],
-        "item_factors": np.where(liked[:, None], arrays["item_factors"], 0).astype(np.float32),
-    }
+    """Film factors, learned from all users, stay, except for films no longer liked."""
+    return {"item_factors": np.where(liked[:, None], arrays["item_factors"], 0).astype(np.float32)}

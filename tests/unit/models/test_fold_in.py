@@ -7,7 +7,7 @@ import pytest
 from implicit.cpu.als import AlternatingLeastSquares
 from scipy.sparse import csr_matrix
 
-from services.inference.models.fold_in import fold_in, precompute
+from services.models.fold_in import fold_in, precompute
 
 ITEMS, FACTORS = 300, 16
 ALPHA, REGULARIZATION = 3.0, 7.0

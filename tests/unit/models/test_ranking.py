@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.inference.models.ranking import top_k
+from services.models.ranking import top_k
 
 
 @given(

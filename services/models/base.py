@@ -18,6 +18,7 @@ class History:
     Compared by identity: a model may keep what it computes for one as long as the history itself is kept.
     """
 
+    user_id: int
     item_ids: NDArray[np.int64]
     """(m,)"""
     indices: Indices
@@ -32,16 +33,26 @@ class History:
     """(m,) of the film's latest signal; ascending."""
     trained_row: int | None
     """The viewer's row in the bundle, if the models were trained on exactly this history."""
-
-    @property
-    def has_likes(self) -> bool:
-        """Whether the viewer has a positive signal for any film."""
-        return bool(np.any(self.weight > 0))
+    at_us: int
+    """When the list is asked for, µs since 1970 UTC."""
 
     @cached_property
-    def has_known_likes(self) -> bool:
-        """Whether the viewer has a positive signal for a film of the bundle."""
-        return bool(np.any(self.weight[self.known] > 0))
+    def likes(self) -> int:
+        """How many films the viewer likes, known to the bundle or not."""
+        return int(np.count_nonzero(self.weight > 0))
+
+    @cached_property
+    def liked(self) -> NDArray[np.intp]:
+        """The rows of the liked films that the bundle has, oldest first."""
+        return np.flatnonzero(self.known & (self.weight > 0))
+
+    @cached_property
+    def later_likes(self) -> NDArray[np.intp]:
+        """(m,) how many films of the bundle the viewer liked after this one: the age of a like, in likes."""
+        ages = np.zeros(len(self.item_ids), np.intp)
+        ages[self.liked] = 1
+        later: NDArray[np.intp] = np.cumsum(ages[::-1])[::-1] - ages
+        return later
 
     @cached_property
     def seen_indices(self) -> Indices:
@@ -54,6 +65,20 @@ class History:
         return self.item_ids[~self.known & self.seen]
 
 
+NOBODY = History(
+    user_id=0,
+    item_ids=np.empty(0, np.int64),
+    indices=np.empty(0, np.intp),
+    known=np.empty(0, np.bool_),
+    seen=np.empty(0, np.bool_),
+    weight=np.empty(0, np.float32),
+    times_us=np.empty(0, np.uint64),
+    trained_row=None,
+    at_us=0,
+)
+"""The history of someone of whom nothing is known."""
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """Capabilities of a kind of model, for choosing among models."""
@@ -62,6 +87,8 @@ class Capabilities:
     """The smallest number of liked films in the bundle with which it can score."""
     finds_similar: bool = False
     explains: bool = False
+    counts_likes: bool = False
+    """Whether its scores are numbers of likes, which differ by orders of magnitude between films."""
     max_items: int | None = None
     """The largest catalogue that it is suitable for; None: any."""
 
@@ -78,3 +105,9 @@ class Recommender(Protocol):
 
     def similar(self, index: int) -> Floats | None:
         """Return (n,) similarities to the film at ``index``; None: not available for this film or model."""
+
+    def contributions(self, history: History, index: int) -> Floats | None:
+        """Return (m,) what each row of the history adds to the score of the film at ``index``; None: not explained.
+
+        Greater is more; a row that the model does not use adds 0. The sum need not be the score.
+        """

@@ -73,6 +73,23 @@ def fold_in(basis: FoldInBasis, indices: NDArray[np.intp], confidence: Floats) -
     return result
 
 
+def contributions(basis: FoldInBasis, indices: NDArray[np.intp], confidence: Floats, index: int) -> Floats:
+    """Return (m,) what each film of a history adds to the score of the film at ``index``; their sum is the score.
+
+    Hu, Koren & Volinsky (2008), section 5: with the matrix A that `fold_in` inverts, ``c_j · y_iᵀ A⁻¹ y_j`` for a liked
+    film j, and 0 for the others. The arguments are those of `fold_in`.
+
+    >>> basis = precompute(np.eye(2, dtype=np.float32), 1.0)
+    >>> contributions(basis, np.array([0, 1]), np.array([3.0, -1.0], np.float32), 0).tolist()
+    [0.75, 0.0]
+    """
+    chosen = basis.whitened[indices]
+    system = _weighted_gram(chosen, np.abs(confidence) - np.float32(1))
+    system.flat[:: len(system) + 1] += 1
+    result: Floats = np.maximum(confidence, np.float32(0)) * (chosen @ np.linalg.solve(system, basis.whitened[index]))
+    return result
+
+
 def _weighted_gram(rows: Floats, weight: Floats) -> Floats:
     """Return ``rowsᵀ diag(weight) rows`` as ``AᵀA − BᵀB``: NumPy multiplies a matrix by itself in half the time."""
     root = np.sqrt(np.abs(weight))[:, None]

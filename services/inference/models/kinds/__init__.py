@@ -1,1 +1,0 @@
-"""One module per kind of model, found by its name; each has `load`: see `services.inference.models.loader`."""
