@@ -61,8 +61,12 @@ class Evaluated(Result):
     """By model and metric, as in the manifest: of the split at ten films, and of streaming."""
     champion: str | None
     """Version whose recipe was measured as "champion"."""
-    comparisons: dict[str, Comparison] = {}
-    """The statistical comparison with each rival."""
+    comparisons: dict[str, dict[str, Comparison]] = {}
+    """By protocol the statistical comparison with each rival."""
+    newcomers: Comparison | None = None
+    """With recent popularity in streaming, for viewers with at most two likes."""
+    leaked: int = 0
+    """How many signals of the test part the training part has."""
     same_recipe: bool = False
     """Whether the champion has the same recipe as this run."""
 

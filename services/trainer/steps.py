@@ -17,7 +17,7 @@ from psycopg import Connection
 from pydantic import ValidationError
 
 from services.common import registry
-from services.common.bundle import Arrays, open_bundle, write_bundle
+from services.common.bundle import Arrays, Bundle, open_bundle, write_bundle
 from services.common.erased import erased_viewers
 from services.common.positive_sql import positive_sql
 from services.common.registry import ModelVersion, Stage
@@ -36,9 +36,10 @@ from services.trainer.data.shared import shared_arrays
 from services.trainer.data.signals import Signals, pivot
 from services.trainer.engines import local
 from services.trainer.evaluation import evaluate
-from services.trainer.evaluation.comparison import compare
-from services.trainer.evaluation.evaluate import manifest_metrics
-from services.trainer.evaluation.gate import CHAMPION, METRIC, RIVALS, Decision, Size, decide
+from services.trainer.evaluation.beside import NEWCOMERS_LIKES, beside_rivals, own_likes_found
+from services.trainer.evaluation.drift import profile, stability_index
+from services.trainer.evaluation.evaluate import POPULAR_RECENT, manifest_metrics
+from services.trainer.evaluation.gate import CHAMPION, SPLIT, STREAMING, Decision, Findings, Size, decide
 from services.trainer.evaluation.report import documents, report
 from services.trainer.models.recipe import Recipe
 from services.trainer.run import Evaluated, Extracted, Published, Run, Trained
@@ -171,7 +172,6 @@ def measure(run: Run, settings: TrainerSettings, stores: Stores) -> Evaluated:
     )
     evaluation = evaluate.evaluate(part, recipes, all_models=True, progress=True)
     split = evaluation.split
-    ndcg = {name: model.per_moment[METRIC] for name, model in split.models.items()}
     later = None
     if evaluation.streaming.moments:
         later = evaluate.delayed(part, evaluation, trained.recipe, candidate, evaluate.NIGHTLY)
@@ -182,7 +182,12 @@ def measure(run: Run, settings: TrainerSettings, stores: Stores) -> Evaluated:
         users=len(split.moments),
         metrics=manifest_metrics(evaluation),
         champion=champion.version if champion else None,
-        comparisons={rival: compare(ndcg[candidate], ndcg[rival]) for rival in RIVALS if rival in ndcg},
+        comparisons={
+            SPLIT: beside_rivals(split, candidate),
+            STREAMING: beside_rivals(evaluation.streaming, candidate),
+        },
+        newcomers=beside_rivals(evaluation.streaming, candidate, most_likes=NEWCOMERS_LIKES).get(POPULAR_RECENT),
+        leaked=part.leaked,
         same_recipe=recipes.get(CHAMPION) == trained.recipe,
     )
     run.complete(result)
@@ -216,6 +221,7 @@ def publish_bundle(run: Run, settings: TrainerSettings, stores: Stores) -> Publi
         trained=trained,
         evaluated=evaluated,
         history=data.histories,
+        profile=profile(data),
         genres=genres,
         entries=entries,
         canary_lists={
@@ -257,8 +263,7 @@ def promote(run: Run, settings: TrainerSettings, stores: Stores, *, force: bool 
         current = registry.version_of_run(stores.postgres, run.run_id)
         version = version if current is None else current.version
         version = clean(settings.model_dir, stores.postgres, version, as_array(erased_viewers(stores.postgres)))
-        manifest = open_bundle(settings.model_dir / version).manifest
-        decision = _decision(run, settings, stores, manifest)
+        decision = _decision(run, settings, stores, open_bundle(settings.model_dir / version))
         log.info("the gate's verdict: %s: %s", decision.verdict, decision)
         run.discard_arrays()
         if not decision.promote and not force:
@@ -274,12 +279,31 @@ def _training_data(run: Run, recipe: Recipe) -> TrainingData:
     return training_data(histories, recipe.confidence, Catalogue.open(run.catalogue), demographics)
 
 
-def _decision(run: Run, settings: TrainerSettings, stores: Stores, manifest: Manifest) -> Decision:
+def _decision(run: Run, settings: TrainerSettings, stores: Stores, bundle: Bundle) -> Decision:
     evaluated = run.need(Evaluated, "evaluate")
     champion = registry.champion(stores.postgres)
-    before = None if champion is None else _size(registry.manifest_of(stores.postgres, champion.version))
+    before = None if champion is None else registry.manifest_of(stores.postgres, champion.version)
+    default, figures = bundle.manifest.default_model, evaluated.metrics
+    drift = None
+    if before is not None and "profile" in before.parameters:
+        drift = stability_index(bundle.manifest.parameters["profile"], before.parameters["profile"])
     return decide(
-        evaluated.comparisons, _size(manifest), before, settings.trainer_gate, same_recipe=evaluated.same_recipe
+        Findings(
+            comparisons=evaluated.comparisons,
+            size=_size(bundle.manifest),
+            champion_size=None if before is None else _size(before),
+            newcomers=evaluated.newcomers,
+            coverage=figures.get(f"{default}_coverage"),
+            champion_coverage=figures.get(f"{CHAMPION}_coverage"),
+            until=bundle.manifest.data_until,
+            champion_until=None if before is None else before.data_until,
+            drift=drift,
+            leaked=evaluated.leaked,
+            served_ndcg=own_likes_found(bundle),
+            recipe_ndcg=figures.get(f"{default}_streaming_ndcg"),
+            same_recipe=evaluated.same_recipe,
+        ),
+        settings.trainer_gate,
     )
 
 

@@ -32,7 +32,7 @@ from services.trainer.data.catalogue import Catalogue, catalogue_of
 from services.trainer.data.demographics import Demographics, demographics_of
 from services.trainer.data.signals import KINDS, Histories, Signals, pivot
 from services.trainer.evaluation.comparison import Comparison, compare
-from services.trainer.evaluation.evaluate import DELAYS, SEED, Evaluated, Part, delayed, evaluate
+from services.trainer.evaluation.evaluate import DELAYS, SEED, Outcome, Part, delayed, evaluate
 from services.trainer.evaluation.report import Report, documents, report
 from services.trainer.models.defaults import DEFAULTS
 from services.trainer.models.recipe import Recipe
@@ -162,7 +162,7 @@ def write(folder: Path, made: Report) -> None:
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def promises_broken(protocol: str, evaluated: Evaluated) -> list[str]:
+def promises_broken(protocol: str, evaluated: Outcome) -> list[str]:
     """Return a line for each figure that a model does not reach, or that popularity does better than the champion."""
     broken = []
     figures = {model: measured.means() | measured.of_all for model, measured in evaluated.models.items()}
@@ -179,7 +179,7 @@ def promises_broken(protocol: str, evaluated: Evaluated) -> list[str]:
     return broken
 
 
-def newcomers_served_worse(evaluated: Evaluated) -> list[str]:
+def newcomers_served_worse(evaluated: Outcome) -> list[str]:
     """Return a line if viewers with one or two likes are surely served worse than by recent popularity."""
     few = (evaluated.likes >= 1) & (evaluated.likes <= 2)
     found = with_few(evaluated, few)
@@ -190,7 +190,7 @@ def newcomers_served_worse(evaluated: Evaluated) -> list[str]:
     return [f"streaming {CHAMPION} with one or two likes is below popular_recent"] if found.high < 0 else []
 
 
-def with_few(evaluated: Evaluated, few: NDArray[np.bool_]) -> Comparison:
+def with_few(evaluated: Outcome, few: NDArray[np.bool_]) -> Comparison:
     """Return the champion beside recent popularity on the chosen lists."""
     mine, rivals = (evaluated.models[model].per_moment["hit_rate@10"][few] for model in (CHAMPION, "popular_recent"))
     return compare(mine, rivals, evaluated.users[few])

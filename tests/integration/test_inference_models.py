@@ -169,3 +169,22 @@ def test_models_swapped_under_load_fail_no_request_and_lose_no_like(replica: Rep
     assert report.wrong == []
     assert report.swaps == SWAPS
     assert set(report.versions) == {"v1", "v2"}
+
+
+def test_a_versions_report_is_served_as_a_page_that_runs_nothing_or_as_text(replica: Replica) -> None:
+    bundle = make_bundle(replica.model_dir, "v1")
+    assert replica.client.get("/v1/models/v1/report").status_code == 404
+    (bundle.path / "report.html").write_text("<h1>é</h1>", encoding="utf-8")
+    (bundle.path / "report.md").write_text("# é", encoding="utf-8")
+    page = replica.client.get("/v1/models/v1/report")
+    assert (page.status_code, page.text) == (200, "<h1>é</h1>")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.headers["content-security-policy"].startswith("default-src 'none';")
+    text = replica.client.get("/v1/models/v1/report", params={"format": "markdown"})
+    assert (text.text, text.headers["content-type"]) == ("# é", "text/markdown; charset=utf-8")
+    (replica.model_dir / "report.html").write_text("outside")
+    for version in ("v2", "..", ".", "%2e%2e", "..%2f", "v1%2f..", ".v1", "x" * 200):
+        answer = replica.client.get(f"/v1/models/{version}/report")
+        assert answer.status_code in (404, 422), version
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert replica.client.get("/v1/models/v1/report", params={"format": "pdf"}).status_code == 422

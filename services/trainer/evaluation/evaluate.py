@@ -42,7 +42,7 @@ DELAYS: dict[str, int | None] = {"after an hour": _HOUR_US, "after a day": 24 * 
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class Outcome:
     """Models on the same moments of one protocol."""
 
     moments: Sequence[Moment]
@@ -64,8 +64,8 @@ class Evaluated:
 class Evaluation:
     """The evaluation of recipes: both protocols, the same models."""
 
-    split: Evaluated
-    streaming: Evaluated
+    split: Outcome
+    streaming: Outcome
     data: TrainingData
     """What the first recipe was trained on."""
     recommenders: dict[str, Recommender] = field(default_factory=dict)
@@ -85,6 +85,16 @@ class Part:
     demographics: Demographics = NO_DEMOGRAPHICS
     asked_us: int | None = None
     """When the lists of the split are asked for; None: when the later part begins."""
+
+    @property
+    def leaked(self) -> int:
+        """How many signals of the later part the earlier one has, or are not later than all of it."""
+        pairs = [
+            set(zip(part.user_ids[part.user_index].tolist(), part.item_ids.tolist(), strict=True))
+            for part in (self.train, self.test)
+        ]
+        early = int(np.count_nonzero(self.test.time_us <= self.train.time_us.max(initial=0)))
+        return max(len(pairs[0] & pairs[1]), early)
 
     @property
     def from_us(self) -> int:
@@ -135,7 +145,7 @@ def evaluate(
         raise ValueError("evaluate needs at least one recipe")
     judge = next(iter(recipes.values()))
     data = training_data(part.train, judge.confidence, part.catalogue, part.demographics)
-    empty = Evaluated([], {})
+    empty = Outcome([], {})
     if not len(data.item_ids):
         return Evaluation(empty, empty, data)
     split, streaming = _Protocol(), _Protocol()
@@ -173,14 +183,14 @@ def evaluate(
 
 def delayed(
     part: Part, evaluation: Evaluation, recipe: Recipe, name: str, delays: Mapping[str, int | None]
-) -> dict[str, Evaluated]:
+) -> dict[str, Outcome]:
     """Return streaming of the recipe's default model, called ``name``, when signals count later, and at once."""
     model = evaluation.recommenders[recipe.default_model]
-    result = {"at once": Evaluated(evaluation.streaming.moments, {name: evaluation.streaming.models[name]})}
+    result = {"at once": Outcome(evaluation.streaming.moments, {name: evaluation.streaming.models[name]})}
     for delay, microseconds in delays.items():
         moments = _streaming_moments(part, evaluation.data, recipe, microseconds)
         lists = lists_of(model, moments, evaluation.data.item_ids, evaluation.fallback)
-        result[delay] = Evaluated(moments, {name: measure(lists, moments, evaluation.data)})
+        result[delay] = Outcome(moments, {name: measure(lists, moments, evaluation.data)})
     return result
 
 
@@ -222,8 +232,8 @@ class _Protocol:
         if same in self._models:
             self._models[name] = self._models[same]
 
-    def result(self) -> Evaluated:
-        return Evaluated(self._moments, self._models)
+    def result(self) -> Outcome:
+        return Outcome(self._moments, self._models)
 
 
 def _split_moments(part: Part, data: TrainingData, judge: Recipe) -> list[Moment]:

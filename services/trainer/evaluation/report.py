@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from services.models.kinds.blend import FEWEST_LIKES
 from services.trainer.data.dataset import TrainingData
 from services.trainer.evaluation.comparison import compare
-from services.trainer.evaluation.evaluate import Evaluated, Evaluation
+from services.trainer.evaluation.evaluate import Evaluation, Outcome
 from services.trainer.evaluation.metrics import LENGTHS, K, Measured
 
 MARKDOWN_FILE, HTML_FILE = "report.md", "report.html"
@@ -69,7 +69,7 @@ def report(
     title: str,
     evaluation: Evaluation,
     default: str,
-    delayed: Mapping[str, Evaluated] | None = None,
+    delayed: Mapping[str, Outcome] | None = None,
     verdict: str = "",
 ) -> Report:
     """Return the report; ``default`` is the model that others are compared with, ``delayed`` streaming by its delay."""
@@ -130,12 +130,12 @@ def report(
     return made
 
 
-def _table(evaluated: Evaluated) -> pd.DataFrame:
+def _table(evaluated: Outcome) -> pd.DataFrame:
     rows = {model: measured.means() | measured.of_all for model, measured in evaluated.models.items()}
     return pd.DataFrame({name: {m: row.get(f"{name}@{K}", np.nan) for m, row in rows.items()} for name in _SHOWN})
 
 
-def _differences(evaluated: Evaluated, default: str) -> pd.DataFrame:
+def _differences(evaluated: Outcome, default: str) -> pd.DataFrame:
     rows = {}
     for model, measured in evaluated.models.items():
         if model != default:
@@ -148,7 +148,7 @@ def _ndcg(measured: Measured) -> NDArray[np.float64]:
     return measured.per_moment[f"ndcg@{K}"]
 
 
-def _amounts(evaluated: Evaluated) -> dict[str, NDArray[np.bool_]]:
+def _amounts(evaluated: Outcome) -> dict[str, NDArray[np.bool_]]:
     likes, ends = evaluated.likes, [*FEWEST_LIKES[1:], None]
     return {
         (f"{first}+" if end is None else str(first) if end == first + 1 else f"{first}–{end - 1}"): (likes >= first)
@@ -157,12 +157,12 @@ def _amounts(evaluated: Evaluated) -> dict[str, NDArray[np.bool_]]:
     }
 
 
-def _new_or_known(evaluated: Evaluated, data: TrainingData) -> dict[str, NDArray[np.bool_]]:
+def _new_or_known(evaluated: Outcome, data: TrainingData) -> dict[str, NDArray[np.bool_]]:
     known = np.isin(evaluated.users, data.user_ids)
     return {"new": ~known, "known": known}
 
 
-def _by(title: str, text: str, evaluated: Evaluated, groups: Mapping[str, NDArray[np.bool_]]) -> Section:
+def _by(title: str, text: str, evaluated: Outcome, groups: Mapping[str, NDArray[np.bool_]]) -> Section:
     groups = {name: chosen for name, chosen in groups.items() if chosen.any()}
     table = pd.DataFrame(
         {
@@ -175,7 +175,7 @@ def _by(title: str, text: str, evaluated: Evaluated, groups: Mapping[str, NDArra
     return Section(title, f"{text} In brackets: lists.", table, _lines(table) if len(groups) > 2 else None)
 
 
-def _by_genre(name: str, evaluated: Evaluated, data: TrainingData) -> Section:
+def _by_genre(name: str, evaluated: Outcome, data: TrainingData) -> Section:
     genres, has_genre = data.catalogue.genres_of(data.item_ids)
     groups = {}
     for column, genre in enumerate(genres):
@@ -188,7 +188,7 @@ def _by_genre(name: str, evaluated: Evaluated, data: TrainingData) -> Section:
     return section
 
 
-def _bars(evaluated: Evaluated, label: str, metric: str) -> str:
+def _bars(evaluated: Outcome, label: str, metric: str) -> str:
     figure = Figure(figsize=(9, 0.4 * len(evaluated.models) + 1))
     axes = figure.subplots()
     values = pd.Series({model: measured.means()[metric] for model, measured in evaluated.models.items()}).sort_values()

@@ -1,5 +1,9 @@
 """The gate's verdicts, from intervals written down by hand."""
 
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
 import pytest
 
 from services.trainer.evaluation.comparison import Comparison
@@ -7,6 +11,7 @@ from services.trainer.evaluation.evaluate import POPULAR, POPULAR_RECENT
 from services.trainer.evaluation.gate import (
     CHAMPION,
     Decision,
+    Findings,
     GateLimits,
     Size,
     Verdict,
@@ -34,7 +39,7 @@ def verdict(
     comparisons = {POPULAR: popular, POPULAR_RECENT: recent}
     if champion is not None:
         comparisons[CHAMPION] = champion
-    return decide(comparisons, size, before, LIMITS, same_recipe=same_recipe)
+    return decide(Findings({"split": comparisons}, size, before, same_recipe=same_recipe), LIMITS)
 
 
 def test_a_model_as_good_as_the_champion_is_promoted_and_every_figure_and_interval_is_told() -> None:
@@ -42,9 +47,9 @@ def test_a_model_as_good_as_the_champion_is_promoted_and_every_figure_and_interv
     assert (decision.promote, decision.verdict) == (True, Verdict.GOOD)
     better = "good enough, +0.0500 (95 %: +0.0300 to +0.0700, 500 users)"
     assert decision.reasons == (
-        f"NDCG@10 0.2500 against 0.2000 of popularity: {better}",
-        f"NDCG@10 0.2500 against 0.2000 of recent popularity: {better}",
-        "NDCG@10 0.2500 against 0.2500 of the champion's recipe: good enough,"
+        f"NDCG@10 of the split 0.2500 against 0.2000 of popularity: {better}",
+        f"NDCG@10 of the split 0.2500 against 0.2000 of recent popularity: {better}",
+        "NDCG@10 of the split 0.2500 against 0.2500 of the champion's recipe: good enough,"
         " +0.0000 (95 %: +0.0000 to +0.0000, 500 users)",
     )
 
@@ -81,7 +86,7 @@ def test_a_clear_interval_of_fewer_users_than_the_minimum_tells_nothing() -> Non
     few = beside(0.2, 0.03, 0.07, users=19)
     assert judge(few, 0, 20) is Verdict.TOO_FEW
     assert judge(few.model_copy(update={"users": 20}), 0, 20) is Verdict.GOOD
-    assert decide({}, SIZE, SIZE, LIMITS) == Decision(
+    assert decide(Findings({}, SIZE, SIZE), LIMITS) == Decision(
         False,
         Verdict.TOO_FEW,
         (
@@ -113,3 +118,70 @@ def test_lost_items_or_users_are_refused_by_name() -> None:
 def test_a_figure_that_is_not_a_number_is_refused(name: str) -> None:
     nan = CLEARLY_BETTER.model_copy(update={name: float("nan")})
     assert not verdict(popular=nan, champion=None, before=None).promote
+
+
+def test_worse_in_one_protocol_is_worse_and_better_in_one_is_enough_where_the_other_cannot_tell() -> None:
+    def both(split: Comparison, streaming: Comparison) -> Decision:
+        comparisons = {"split": {POPULAR: split}, "streaming": {POPULAR: streaming}}
+        return decide(Findings(comparisons, SIZE, SIZE), LIMITS)
+
+    assert both(CLEARLY_BETTER, UNCLEAR).promote
+    assert both(UNCLEAR, CLEARLY_BETTER).promote
+    assert not both(UNCLEAR, UNCLEAR).promote
+    refused = both(CLEARLY_BETTER, CLEARLY_WORSE)
+    assert refused.reasons == (
+        "NDCG@10 in streaming 0.2500 against 0.3000 of popularity: worse,"
+        " -0.0500 (95 %: -0.0700 to -0.0300, 500 users)",
+    )
+
+
+NOON = datetime(2026, 11, 27, 12, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        ({"leaked": 7}, "the evaluation is worth nothing: 7 signals of its test part are in the training part"),
+        (
+            {"until": NOON - timedelta(days=365), "champion_until": NOON},
+            "its data end on 2025-11-27 12:00, the champion's on 2026-11-27 12:00",
+        ),
+        (
+            {"coverage": 0.06, "champion_coverage": 0.14},
+            "its lists show 6.0% of the films, the champion's 14.0%; at least 9.8% must be",
+        ),
+        (
+            {"drift": 0.6},
+            "its signals are of another kind than the champion's: population stability index 0.60, at most 0.25 may be",
+        ),
+        (
+            {"served_ndcg": 0.004, "recipe_ndcg": 0.12},
+            "the bundle is not what was measured: it finds likes of its own training data with NDCG@10 0.0040, its"
+            " recipe finds likes that it has never seen with 0.1200",
+        ),
+        (
+            {"newcomers": CLEARLY_WORSE},
+            "NDCG@10 in streaming, for viewers with at most two likes, 0.2500 against 0.3000 of recent popularity:"
+            " worse, -0.0500 (95 %: -0.0700 to -0.0300, 500 users)",
+        ),
+    ],
+)
+def test_what_forbids_a_model_is_told_in_words_however_good_its_figures_are(found: Any, reason: str) -> None:
+    good = Findings({"split": {POPULAR: CLEARLY_BETTER}}, SIZE, SIZE)
+    assert decide(good, LIMITS).promote
+    assert decide(replace(good, **found), LIMITS).reasons == (reason,)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"until": NOON, "champion_until": NOON},
+        {"coverage": 0.098, "champion_coverage": 0.14},
+        {"coverage": 0.01},
+        {"drift": 0.25},
+        {"served_ndcg": 0.06, "recipe_ndcg": 0.12},
+        {"newcomers": UNCLEAR},
+    ],
+)
+def test_what_is_within_the_limits_forbids_nothing(found: Any) -> None:
+    assert decide(replace(Findings({"split": {POPULAR: CLEARLY_BETTER}}, SIZE, SIZE), **found), LIMITS).promote
