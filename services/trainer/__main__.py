@@ -35,6 +35,7 @@ from services.contracts.ids import UserId
 from services.trainer import steps
 from services.trainer.bundles.forget import forget
 from services.trainer.bundles.prune import prune
+from services.trainer.engines.spark import SparkDataError
 from services.trainer.models.base import TrainingError
 from services.trainer.run import Run, RunError
 from services.trainer.run_folders import prune_runs
@@ -76,7 +77,7 @@ def commands() -> StepCommands:
 
 def _exit_status(error: BaseException) -> ExitStatus:
     match error:
-        case SettingsError() | RunError() | RegistryError() | TrainingError():
+        case SettingsError() | RunError() | RegistryError() | TrainingError() | SparkDataError():
             return ExitStatus.USAGE
         case GateRefusedError():
             return ExitStatus.GATE_REFUSED

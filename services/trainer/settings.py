@@ -1,12 +1,16 @@
 """The trainer's settings."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from services.common.settings import ClickHouseSettings, KafkaSettings, LogSettings, ModelSettings, PostgresSettings
 from services.contracts.bundle import ConfidenceParameters
+from services.trainer.engines import spark
+from services.trainer.engines.spark_session import SparkSettings
 from services.trainer.evaluation.gate import GateLimits
+from services.trainer.models.base import Engine, fit_model
 from services.trainer.models.defaults import DEFAULTS, default_recipe
 from services.trainer.models.recipe import ModelRecipe, Recipe
 
@@ -21,6 +25,12 @@ class TrainerSettings(KafkaSettings, ClickHouseSettings, PostgresSettings, Model
     runs_dir: Path = Field(description="Where each run keeps its intermediate results.")
     code_revision: str = Field(default="unknown", description="Recorded in the bundle's manifest.")
 
+    trainer_engine: Literal["local", "spark"] = Field(
+        default="local", description="Where iALS is trained: on this machine, or on Apache Spark."
+    )
+    trainer_spark: SparkSettings = Field(
+        default=SparkSettings(), description="JSON: where Spark runs and how much it may take."
+    )
     trainer_models: list[str] = Field(
         default=list(DEFAULTS), description="JSON: the models to train; with `als` and `popular`."
     )
@@ -51,6 +61,10 @@ class TrainerSettings(KafkaSettings, ClickHouseSettings, PostgresSettings, Model
     def _recipe_is_valid(self) -> "TrainerSettings":
         self.recipe()
         return self
+
+    def engine(self) -> Engine:
+        """Return what trains the models."""
+        return fit_model if self.trainer_engine == "local" else spark.engine(self.trainer_spark, self.clickhouse_url)
 
     def recipe(self) -> Recipe:
         """Return the recipe of the bundle to make."""

@@ -128,7 +128,7 @@ def train(run: Run, settings: TrainerSettings) -> Trained:
             f"not enough data: {data.positives} positives, {settings.trainer_min_positives} are needed"
         )
     started = time.perf_counter()
-    fitted = local.fit(data, recipe, progress=True)
+    fitted = local.fit(data, recipe, engine=settings.engine(), progress=True)
     seconds = time.perf_counter() - started
     for name, model in fitted.items():
         _save(run.model / name, model.arrays)
@@ -170,7 +170,7 @@ def measure(run: Run, settings: TrainerSettings, stores: Stores) -> Evaluated:
         Catalogue.open(run.catalogue),
         Demographics.open(run.demographics),
     )
-    evaluation = evaluate.evaluate(part, recipes, all_models=True, progress=True)
+    evaluation = evaluate.evaluate(part, recipes, all_models=True, engine=settings.engine(), progress=True)
     split = evaluation.split
     later = None
     if evaluation.streaming.moments:

@@ -98,3 +98,10 @@ def training_data(
         catalogue=catalogue,
         demographics=demographics,
     )
+
+
+def has_positive(data: TrainingData) -> NDArray[np.bool_]:
+    """Return for each user (u,) whether they have a positive."""
+    found = np.zeros(len(data.user_ids), bool)
+    found[data.user_index[data.weight > 0]] = True
+    return found

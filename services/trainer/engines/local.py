@@ -1,4 +1,4 @@
-"""Trains on this machine, one model after the other."""
+"""Trains a recipe's models one after the other, each by the engine: this machine, or Spark."""
 
 import logging
 import time
@@ -7,7 +7,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from services.common.bundle import Arrays
 from services.contracts.bundle import ModelEntry
@@ -16,7 +15,7 @@ from services.models.loader import in_order, load_recommenders
 from services.trainer.data.dataset import TrainingData
 from services.trainer.data.moments import Moment, Timelines, at_the_end, before_each_like
 from services.trainer.data.shared import shared_arrays
-from services.trainer.models.base import Fitted, Replay, kind_of
+from services.trainer.models.base import Engine, Fitted, Replay, fit_model
 from services.trainer.models.recipe import ModelRecipe, Recipe
 
 log = logging.getLogger(__name__)
@@ -28,23 +27,21 @@ REPLAYED_LIKES = 6
 _SEED = 20_261_127
 
 
-def fit(data: TrainingData, recipe: Recipe, *, only: str | None = None, progress: bool = False) -> dict[str, Fitted]:
+def fit(
+    data: TrainingData, recipe: Recipe, *, only: str | None = None, engine: Engine = fit_model, progress: bool = False
+) -> dict[str, Fitted]:
     """Train the recipe's models on ``data``, or ``only`` one of them with those that it uses; by name.
 
-    Blocks, for minutes on large data. BLAS runs on one thread meanwhile: beside implicit's own threads, more of them
-    make training many times slower.
+    Blocks, for minutes on large data.
 
     Raises:
         UnknownKindError: a model is of a kind that this release does not have.
     """
-    replays = LocalReplays(data, recipe)
+    replays = LocalReplays(data, recipe, engine)
     fitted = {}
     for name in _needed(recipe.models, only):
-        model = recipe.models[name]
-        kind, started = kind_of(model.kind), time.perf_counter()
-        with threadpool_limits(limits=1, user_api="blas"):  # type: ignore[no-untyped-call]
-            parameters = kind.Parameters.model_validate(model.parameters)
-            fitted[name] = kind.fit(data, parameters, replays, progress=progress)
+        started = time.perf_counter()
+        fitted[name] = engine(data, recipe.models[name], replays, progress=progress)
         if progress:
             log.info("a model is trained", extra={"model": name, "seconds": round(time.perf_counter() - started, 3)})
     return fitted
@@ -72,9 +69,10 @@ def _loaded(recipe: Recipe, fitted: Mapping[str, Fitted], shared: Arrays) -> dic
 class LocalReplays:
     """Trains models on early parts of the data when they are first asked for, and keeps them."""
 
-    def __init__(self, data: TrainingData, recipe: Recipe) -> None:
+    def __init__(self, data: TrainingData, recipe: Recipe, engine: Engine) -> None:
         self._data = data
         self._recipe = recipe
+        self._engine = engine
         self._parts: list[tuple[TrainingData, list[Moment]]] | None = None
         self._fitted: list[dict[str, Fitted]] = []
 
@@ -87,7 +85,7 @@ class LocalReplays:
         for (early, moments), fitted in zip(self._parts, self._fitted, strict=True):
             for name in models:
                 if name not in fitted:
-                    fitted.update(fit(early, self._recipe, only=name))
+                    fitted.update(fit(early, self._recipe, only=name, engine=self._engine))
             _, shared = shared_arrays(early, self._recipe.recent_days)
             replays.append(Replay(early, shared, _loaded(self._recipe, fitted, shared), moments))
         return replays

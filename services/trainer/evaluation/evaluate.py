@@ -29,6 +29,7 @@ from services.trainer.data.signals import Histories
 from services.trainer.engines import local
 from services.trainer.evaluation.lists import lists_of
 from services.trainer.evaluation.metrics import K, Measured, measure
+from services.trainer.models.base import Engine, fit_model
 from services.trainer.models.recipe import Recipe
 
 POPULAR, POPULAR_RECENT = "popular", "popular_recent"
@@ -131,6 +132,7 @@ def evaluate(
     recipes: Mapping[str, Recipe],
     *,
     all_models: bool = False,
+    engine: Engine = fit_model,
     progress: bool = False,
 ) -> Evaluation:
     """Train each recipe's default model on the earlier part, and measure it beside popularity and recent popularity.
@@ -160,7 +162,8 @@ def evaluate(
         own = data
         if recipe.confidence != judge.confidence:
             own = training_data(part.train, recipe.confidence, part.catalogue, part.demographics)
-        fitted = local.fit(own, recipe, only=None if all_models and recipe is judge else recipe.default_model)
+        only = None if all_models and recipe is judge else recipe.default_model
+        fitted = local.fit(own, recipe, only=only, engine=engine)
         models = local.recommenders(own, recipe, fitted)
         counted = popularity(own)
         spare = fallback_scores(models, counted)

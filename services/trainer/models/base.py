@@ -7,6 +7,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
+from threadpoolctl import threadpool_limits
 
 from services.common.bundle import Arrays
 from services.common.kinds import kind_module
@@ -64,6 +65,26 @@ class Kind(Protocol):
 
     def without(self, arrays: Arrays, kept: NDArray[np.bool_], liked: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
         """Return the arrays with only the ``kept`` users (u,), and without items (n,) that are no longer ``liked``."""
+
+
+class Engine(Protocol):
+    """Trains one model."""
+
+    def __call__(self, data: TrainingData, recipe: Any, replays: Replays, *, progress: bool) -> Fitted:
+        """Train the model of a `services.trainer.models.recipe.ModelRecipe`. Blocks."""
+
+
+def fit_model(data: TrainingData, recipe: Any, replays: Replays, *, progress: bool) -> Fitted:
+    """Train a model on this machine: the `Engine` that is always there.
+
+    BLAS runs on one thread meanwhile: beside implicit's own threads, more of them make training many times slower.
+
+    Raises:
+        UnknownKindError: it is of a kind that this release does not have.
+    """
+    kind = kind_of(recipe.kind)
+    with threadpool_limits(limits=1, user_api="blas"):  # type: ignore[no-untyped-call]
+        return kind.fit(data, kind.Parameters.model_validate(recipe.parameters), replays, progress=progress)
 
 
 def kind_of(name: str) -> Kind:

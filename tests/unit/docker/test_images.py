@@ -83,6 +83,10 @@ def reached(tree: Path, entries: list[str]) -> tuple[set[Path], set[str]]:
     return files, others - sys.stdlib_module_names
 
 
+OPTIONAL = {"pyspark", "py4j"}
+"""Imported only where the settings ask for them; an environment of their own."""
+
+
 @cache
 def locked(path: Path) -> dict[str, str]:
     """Name → version of a lock file."""
@@ -100,7 +104,7 @@ def test_what_a_program_imports_is_copied_and_locked(service: str, tmp_path: Pat
     there = {normal(name) for name in locked(IMAGES[service].requirements)}
     distributions = packages_distributions()
     assert others
-    for package in others:
+    for package in others - OPTIONAL:
         names = {normal(name) for name in distributions.get(package, [])}
         assert names & there, f"{service} imports {package}, which no line of its lock file brings"
 
