@@ -83,6 +83,7 @@ bench: setup ## what the project claims to be fast, measured
 quality: setup ## offline quality on MovieLens 1M: make quality MOVIELENS_DIR=…
 	@test -n '$(MOVIELENS_DIR)' || { echo 'name the folder with MovieLens 1M: make quality MOVIELENS_DIR=…' >&2; exit 2; }
 	.venv/bin/python -m tests.bench.quality --movielens '$(MOVIELENS_DIR)'
+	.venv/bin/python -m tests.bench.ratings --movielens '$(MOVIELENS_DIR)'
 
 dashboards: setup ## write Grafana's dashboards anew from grafana/*.py
 	.venv/bin/python -m grafana.generate

@@ -29,6 +29,8 @@ class History:
     """(m,) whether any signal is set now. An un-liked film is not seen."""
     weight: Floats
     """(m,) signed confidence of `services.common.confidence`: positive for liked, 0 for neutral."""
+    stars: Floats
+    """(m,) the rating, 0.5 to 5; NaN: not rated."""
     times_us: NDArray[np.uint64]
     """(m,) of the film's latest signal; ascending."""
     trained_row: int | None
@@ -72,6 +74,7 @@ NOBODY = History(
     known=np.empty(0, np.bool_),
     seen=np.empty(0, np.bool_),
     weight=np.empty(0, np.float32),
+    stars=np.empty(0, np.float32),
     times_us=np.empty(0, np.uint64),
     trained_row=None,
     at_us=0,

@@ -80,6 +80,7 @@ def scored_history(
         known=known,
         seen=viewer.seen[order],
         weight=weights(viewer.opinion, viewer.rating, viewer.watched, confidence)[order],
+        stars=viewer.rating[order],
         times_us=versions[order, 0],
         trained_row=trained_row,
         at_us=at_us,

@@ -15,6 +15,7 @@ def history(
     weight: Sequence[float] | None = None,
     *,
     known: Sequence[bool] | None = None,
+    stars: Sequence[float] | None = None,
     user_id: int = 1,
     at_us: int = T0 + 30 * DAY_US,
 ) -> History:
@@ -27,6 +28,7 @@ def history(
         known=np.ones(n, bool) if known is None else np.array(known, bool),
         seen=np.ones(n, bool),
         weight=np.ones(n, np.float32) if weight is None else np.array(weight, np.float32),
+        stars=np.full(n, np.nan, np.float32) if stars is None else np.array(stars, np.float32),
         times_us=np.arange(n, dtype=np.uint64) * np.uint64(DAY_US) + np.uint64(T0),
         trained_row=None,
         at_us=at_us,

@@ -17,6 +17,7 @@ DEFAULTS: dict[str, ModelRecipe] = {
         ("popular_recent", "popular", {"window_days": 7}),
         ("popular_by_genre", "popular_by_genre", _RECENT),
         ("popular_by_group", "popular_by_group", {}),
+        ("stars", "stars", {}),
         ("blend", "blend", {"models": ["als", "als_broad", "ease", "popular_recent"]}),
         ("two_stage", "two_stage", {"models": ["als", "als_broad", "ease", "popular_recent"]}),
     )

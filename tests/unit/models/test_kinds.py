@@ -159,6 +159,25 @@ def test_a_blend_without_weights_for_its_models_is_refused() -> None:
         blend(np.ones((3, 2), np.float32))
 
 
+STARS: dict[str, Any] = {
+    "item_base": np.array([3, 4, 2, 1], np.float32),
+    "item_factors": np.array([[1], [1], [-1], [0]], np.float32),
+    "item_variance": np.zeros((N, 1), np.float32),
+    "viewer_precision": np.eye(2),
+    "calibration": np.array([0.0, 1.0]),
+}
+
+
+def test_stars_are_the_films_means_for_viewers_without_ratings_and_follow_the_ratings_of_others() -> None:
+    model = load("stars", STARS)
+    nothing, known = scores(model, history([])), scores(model, history([0, 2], stars=[5, np.nan]))
+    assert nothing == scores(model, history([1])) == [3, 4, 2, 1]
+    # (1 + z zᵀ) x = 2 z with z = (1, 1): both the bias and the factor are 2 / 3.
+    assert known == pytest.approx([3 + 4 / 3, 5, 2, 1 + 2 / 3], abs=1e-3)
+    with pytest.raises(BundleError, match=r"^model it: item_variance has negative values"):
+        load("stars", STARS | {"item_variance": -np.ones((N, 1), np.float32)})
+
+
 @pytest.mark.parametrize(
     ("kind", "arrays", "message"),
     [
