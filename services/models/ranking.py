@@ -28,13 +28,13 @@ def top_k(
     masked = scores.copy() if allowed is None else np.where(allowed, scores, np.float32(-np.inf))
     if left_out is not None:
         masked[left_out] = -np.inf
-    best = np.flatnonzero(masked >= _lower_bound_of_kth(masked, k))
+    best = np.flatnonzero(masked >= lower_bound_of_kth(masked, k))
     best = best[masked[best] != -np.inf]
     ranked: NDArray[np.intp] = best[np.argsort(-masked[best], kind="stable")][:k]
     return ranked
 
 
-def _lower_bound_of_kth(scores: NDArray[np.float32], k: int) -> np.float32:
+def lower_bound_of_kth(scores: NDArray[np.float32], k: int) -> np.float32:
     """Return a threshold that at least ``k`` scores reach, and few more: the k-th greatest maximum of 4k blocks.
 
     Several times faster than partitioning all scores, whose branches are unpredictable.

@@ -27,7 +27,7 @@ class TwoStage:
 
     def __init__(self, models: Sequence[Recommender], trees: Trees, films: Films, parameters: Parameters) -> None:
         self._models = models
-        self._trees = trees
+        self.trees = trees
         self._films = films
         self._candidates = parameters.candidates
         self._near = next((model for model in models if isinstance(model, Als)), None)
@@ -51,7 +51,7 @@ class TwoStage:
         result: Floats = (first - first.max()) / np.float32(max(float(np.ptp(first)), 1e-9)) - np.float32(1)
         if len(chosen):
             features = self._films.features(history, chosen, scores, self._near)
-            ranked = self._trees.predict(features)
+            ranked = self.trees.predict(features)
             result[chosen] = ranked - ranked.min()
         return result
 

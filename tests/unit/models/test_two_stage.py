@@ -48,10 +48,14 @@ def test_trees_with_more_leaves_than_a_byte_can_tell_apart_are_refused() -> None
 
 
 def test_candidates_are_the_best_of_each_model_that_the_viewer_has_not_seen() -> None:
-    scores = [np.array([5, 4, 3, 2, 1], np.float32), np.array([1, 2, 3, 4, 5], np.float32)]
-    assert candidates(scores, history([0]), 2).tolist() == [1, 2, 3, 4]
-    assert candidates(scores, history([]), 1).tolist() == [0, 4]
-    assert candidates(scores, history([1, 2]), 9).tolist() == [0, 3, 4], "fewer films than asked for"
+    scores = [np.arange(1000, 0, -1, dtype=np.float32), np.arange(1000, dtype=np.float32)]
+    found = candidates(scores, history([0, 5]), 10).tolist()
+    assert {*range(1, 5), *range(6, 12), *range(990, 1000)} <= set(found)
+    assert not {0, 5} & set(found)
+    assert found == sorted(found)
+    assert len(found) <= 40
+    assert len(candidates([np.zeros(1000, np.float32)], history([0]), 10)) <= 10, "all scores are equal"
+    assert candidates([scores[0][:5]], history([1, 2]), 9).tolist() == [0, 3, 4], "fewer films than asked for"
 
 
 def test_features_are_as_worked_out_by_hand() -> None:
