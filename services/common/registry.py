@@ -100,6 +100,12 @@ def versions(connection: Connection[Any], limit: int = 50) -> list[ModelVersion]
         return _select(connection, "ORDER BY created_at DESC, version DESC LIMIT %s", limit)
 
 
+def kept(connection: Connection[Any]) -> list[ModelVersion]:
+    """Return every version whose bundle is not released for deletion, latest first."""
+    with connection.transaction():
+        return _select(connection, "WHERE pruned_at IS NULL ORDER BY created_at DESC, version DESC")
+
+
 def manifest_of(connection: Connection[Any], version: str) -> Manifest:
     """Return the manifest as it was registered, without its metrics.
 

@@ -3,7 +3,8 @@
 Steps of a run, in order: check, extract, train, evaluate, publish, promote; ``run`` does all of them.
 Each is safe to run again with the same run id, and does nothing when it is complete already.
 Beside them: forget (erased viewers, in bundles, folders of runs and ClickHouse), prune (old bundles and folders of
-runs), versions, rollback, note-ended (of a step that was killed).
+runs), versions, rollback, mirror (the registry in MLflow), note-ended (of a step that was killed).
+publish, promote, rollback, forget and prune end with `mirror` if there is an MLflow; its failure is a warning there.
 
 Output: JSON log lines on stdout; the last line is the step's result, with the key ``version`` once
 there is one. Progress bars go to stderr.
@@ -36,10 +37,14 @@ from services.trainer import steps
 from services.trainer.bundles.forget import forget
 from services.trainer.bundles.prune import prune
 from services.trainer.engines.spark import SparkDataError
+from services.trainer.mirror import mlflow_client
+from services.trainer.mirror.after import then_mirror
+from services.trainer.mirror.mirror import mirror, mirror_lock
+from services.trainer.mirror.mlflow_store import MlflowStore
 from services.trainer.models.base import TrainingError
 from services.trainer.run import Run, RunError
 from services.trainer.run_folders import prune_runs
-from services.trainer.settings import ForgetSettings, PruneSettings, RegistrySettings, TrainerSettings
+from services.trainer.settings import ForgetSettings, MirrorSettings, PruneSettings, RegistrySettings, TrainerSettings
 from services.trainer.steps import GateRefusedError, NotEnoughDataError, Stores
 
 log = logging.getLogger("services.trainer")
@@ -72,6 +77,7 @@ def commands() -> StepCommands:
     commands.add("versions", _versions, is_recorded=False)
     rollback = commands.add("rollback", _rollback, is_recorded=False)
     rollback.add_argument("--to", metavar="VERSION", help="a former champion; by default the last one")
+    commands.add("mirror", _mirror)
     return commands
 
 
@@ -113,6 +119,7 @@ def _evaluate(options: argparse.Namespace) -> Answer:
     )
 
 
+@then_mirror
 def _publish(options: argparse.Namespace) -> Answer:
     """Write the bundle and register it as a candidate."""
     return _with_stores(
@@ -120,6 +127,7 @@ def _publish(options: argparse.Namespace) -> Answer:
     )
 
 
+@then_mirror
 def _promote(options: argparse.Namespace) -> Answer:
     """Promote the model to champion, if the gate accepts it."""
     return _with_stores(
@@ -150,6 +158,7 @@ _STEPS: dict[str, Command] = {
 }
 
 
+@then_mirror
 def _prune(options: argparse.Namespace) -> Answer:
     """Delete old bundles, except those being served or needed for a rollback, and folders of finished runs."""
     settings = PruneSettings.from_environment()
@@ -160,6 +169,7 @@ def _prune(options: argparse.Namespace) -> Answer:
         return {"runs": runs, **asdict(prune(settings.model_dir, connection, options.keep, now))}
 
 
+@then_mirror
 def _forget(_: argparse.Namespace) -> Answer:
     """Delete erased viewers from bundles, run folders and ClickHouse, independent of the night's model."""
     settings = ForgetSettings.from_environment()
@@ -187,12 +197,25 @@ def _versions(_: argparse.Namespace) -> Answer:
         return {"versions": [_row(version) for version in registry.versions(connection)]}
 
 
+@then_mirror
 def _rollback(options: argparse.Namespace) -> Answer:
     """Make an earlier champion the champion again."""
     settings = RegistrySettings.from_environment()
     configure_logging("trainer", settings.log_level)
     with closing(postgres.connect_when_up(settings.postgres_dsn)) as connection:
         return _row(registry.rollback(connection, options.to, "rollback by command"))
+
+
+def _mirror(_: argparse.Namespace) -> Answer:
+    """Make MLflow agree with the registry, however long it takes."""
+    settings = MirrorSettings.from_environment()
+    configure_logging("trainer", settings.log_level)
+    address = settings.mlflow_tracking_uri
+    if not address:
+        raise SettingsError("settings: MLFLOW_TRACKING_URI: not set, so there is nowhere to mirror to")
+    with closing(postgres.connect_when_up(settings.postgres_dsn)) as connection, mirror_lock(connection):
+        store = MlflowStore(mlflow_client.connect(address), address)
+        return mirror(registry.kept(connection), store, settings.model_dir).answer()
 
 
 def _with_stores(options: argparse.Namespace, step: Callable[[Run, TrainerSettings, Stores], Answer]) -> Answer:

@@ -100,3 +100,17 @@ class ForgetSettings(PruneSettings, ClickHouseSettings):
 
 class RegistrySettings(PostgresSettings, LogSettings):
     """What the registry's commands need."""
+
+
+class MlflowSettings(LogSettings):
+    """Where the registry is mirrored to."""
+
+    mlflow_tracking_uri: str = Field(
+        default="",
+        pattern=r"^(https?://[^@\s]+)?$",  # a password in it would get into messages of errors
+        description="Address of an MLflow server that mirrors the registry, http(s)://host:port; empty: none.",
+    )
+
+
+class MirrorSettings(MlflowSettings, ModelSettings, PostgresSettings):
+    """What `mirror` needs."""
