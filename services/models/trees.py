@@ -1,7 +1,7 @@
 """Gradient-boosted trees of at most eight leaves, evaluated in NumPy.
 
-A tree of eight leaves asks at most seven questions. All are asked at once, of all rows; the answers of one tree
-make a byte, and a table says which leaf that byte leads to. It takes less time than LightGBM's own library, which needs
+A tree of eight leaves asks at most seven questions. All are asked at once, of all rows; the answers of one tree make a
+number, and a table says which leaf that number leads to. It takes less time than LightGBM's own library, which needs
 SciPy and a system library that slim images lack: `tests/bench/bench_models.py` measures both.
 """
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from services.models.base import Floats
 
-QUESTIONS = 8
-"""Bits of a byte: one is unused."""
+QUESTIONS = 7
+"""A tree of eight leaves has as many."""
 _BITS = (1 << np.arange(QUESTIONS)).astype(np.uint8)
 
 
@@ -34,7 +34,7 @@ class Trees:
     def predict(self, rows: Floats) -> Floats:
         """Return (r,) the sums of the trees' values for (r, features) rows."""
         columns = np.ascontiguousarray(rows.T)
-        asked = self.features.ravel()
+        asked = self._asked
         answers = np.take(columns, asked, axis=0) <= self.thresholds.ravel()[:, None]
         missing = np.isnan(columns)
         if missing.any():
@@ -44,6 +44,10 @@ class Trees:
         codes = np.einsum("tqr,q->tr", bits, _BITS)
         sums: Floats = np.take(self.values, codes + self._starts).sum(axis=0)
         return sums
+
+    @cached_property
+    def _asked(self) -> NDArray[np.intp]:
+        return self.features.ravel().astype(np.intp)
 
     @cached_property
     def _starts(self) -> NDArray[np.intp]:

@@ -19,7 +19,7 @@ DEFAULTS: dict[str, ModelRecipe] = {
         ("popular_by_group", "popular_by_group", {}),
         ("stars", "stars", {}),
         ("blend", "blend", {"models": ["als", "als_broad", "ease", "popular_recent"]}),
-        ("two_stage", "two_stage", {"models": ["als", "als_broad", "ease", "popular_recent"]}),
+        ("two_stage", "two_stage", {"models": ["als", "ease", "popular_recent"]}),
     )
 }
 """Strong regularization and few factors (``als_broad``) suit lists of all that a viewer will like later, the other

@@ -39,7 +39,7 @@ def test_the_trees_give_what_lightgbm_gives(seed: int, leaves: int, missing: flo
     assert np.allclose(trees_of(booster.dump_model()).predict(asked), expected, atol=1e-5)
 
 
-def test_trees_with_more_leaves_than_a_byte_can_tell_apart_are_refused() -> None:
+def test_trees_with_more_leaves_than_the_service_can_evaluate_are_refused() -> None:
     random = np.random.default_rng(1)
     data = lightgbm.Dataset(random.normal(size=(500, 3)), random.normal(size=500))
     booster = lightgbm.train({"num_leaves": 20, "min_data_in_leaf": 5, "verbosity": -1}, data, 1)

@@ -111,8 +111,8 @@ def trees_of(model: dict[str, Any]) -> Trees:
             values[tree, reached] = node["leaf_value"]
             return
         question = len(asked)
-        if question == QUESTIONS - 1 or node["decision_type"] != "<=":
-            raise ValueError(f"tree {tree} has more than {QUESTIONS} leaves, or a split that is not by number")
+        if question == QUESTIONS or node["decision_type"] != "<=":
+            raise ValueError(f"tree {tree} has more than {QUESTIONS + 1} leaves, or a split that is not by number")
         asked.append(question)
         features[tree, question] = node["split_feature"]
         thresholds[tree, question] = _float32_below(node["threshold"])
