@@ -10,7 +10,7 @@ from tests.support.ports import free_port
 
 
 def test_the_inference_image_starts_with_nothing_but_what_it_copies(tmp_path: Path) -> None:
-    prefix = Prefix("inference", image(SERVICE="inference"), tmp_path / "inference").build()
+    prefix = Prefix("inference", image(target="inference", SERVICE="inference"), tmp_path / "inference").build()
     port = free_port()
     given = {
         "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9",
