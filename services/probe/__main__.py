@@ -36,7 +36,12 @@ def main() -> NoReturn:
         for url in settings.inference_urls
     ]
     log.info("probing", extra={"apis": len(clients), "port": server.server_port})
-    prober = Prober([Viewer(client) for client in clients], metrics, patience_seconds=settings.probe_timeout_seconds)
+    prober = Prober(
+        [Viewer(client) for client in clients],
+        metrics,
+        patience_seconds=settings.probe_timeout_seconds,
+        grace_seconds=settings.probe_grace_seconds,
+    )
     prober.run(settings.probe_interval_seconds, heartbeat)
 
 

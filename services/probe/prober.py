@@ -23,6 +23,7 @@ class Prober:
         metrics: Metrics,
         *,
         patience_seconds: float,
+        grace_seconds: float = 0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -32,6 +33,8 @@ class Prober:
         self._clock = clock
         self._sleep = sleep
         self._last: Outcome | None = None
+        self._grace_ends = clock() + grace_seconds
+        """A new installation trains its first model: until then, failures before the first success are not counted."""
 
     def run(self, interval_seconds: float, heartbeat: Heartbeat) -> NoReturn:
         """Begin a round every `interval_seconds`, or as soon as a longer one has ended."""
@@ -42,7 +45,7 @@ class Prober:
             self._sleep(max(0.0, interval_seconds - (self._clock() - start)))
 
     def round(self) -> Outcome:
-        """Measure once; return the outcome. Errors of the API are not raised."""
+        """Measure once; return the outcome, which is not counted in the time of grace. API errors are not raised."""
         outcome = Outcome.OK
         why: str | None = None
         try:
@@ -58,7 +61,10 @@ class Prober:
             outcome, why = Outcome.UNREACHABLE, error.reason
         except ApiError as error:
             outcome, why = Outcome.REFUSED, error.reason
-        self._metrics.rounds.labels(outcome.value).inc()
+        if outcome is Outcome.OK:
+            self._grace_ends = self._clock()
+        if self._clock() >= self._grace_ends:
+            self._metrics.rounds.labels(outcome.value).inc()
         if outcome is not self._last:
             if why is None:
                 log.info("like to list is measured", extra={"outcome": outcome.value})

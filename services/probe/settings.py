@@ -17,6 +17,11 @@ class ProbeSettings(MetricsSettings, LogSettings):
     probe_timeout_seconds: float = Field(
         default=10, gt=0, description="Time limit for a list to reflect a like, and for an answer of the API."
     )
+    probe_grace_seconds: float = Field(
+        default=300,
+        ge=0,
+        description="Failures before the first success count only after so long: a new installation has no model yet.",
+    )
 
     @field_validator("inference_url")
     @classmethod

@@ -30,6 +30,7 @@ class Probe:
             "INFERENCE_URL": ",".join(urls),
             "PROBE_PORT": str(port),
             "PROBE_INTERVAL_SECONDS": "0.2",
+            "PROBE_GRACE_SECONDS": "0",
             "PROBE_TIMEOUT_SECONDS": str(timeout_seconds),
         }
         argv = [sys.executable, "-m", "services.probe"]

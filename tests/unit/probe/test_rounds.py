@@ -74,6 +74,7 @@ class World:
     apis: list[FakeApi]
     topic: Topic
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    grace: float = 0
     prober: Prober = field(init=False)
 
     def __post_init__(self) -> None:
@@ -81,6 +82,7 @@ class World:
             cast("list[Viewer]", self.apis),
             Metrics(self.registry),
             patience_seconds=PATIENCE,
+            grace_seconds=self.grace,
             clock=lambda: self.topic.now,
             sleep=self.topic.sleep,
         )
@@ -217,3 +219,20 @@ def test_rounds_begin_at_the_interval_or_when_a_longer_one_has_ended(
     with pytest.raises(SystemExit):
         w.prober.run(interval, ThreeRounds())
     assert began == pytest.approx(starts, abs=5 * POLL_SECONDS)
+
+
+def test_failures_before_the_first_success_count_only_after_the_time_of_grace() -> None:
+    topic = Topic()
+    api = FakeApi(topic, films=[], lag=0.0)
+    w = World([api], topic, grace=60)
+    assert w.prober.round() is Outcome.REFUSED
+    assert w.rounds()["refused"] == 0, "there is no model yet"
+    topic.now += 60
+    w.prober.round()
+    assert w.rounds()["refused"] == 1, "there should be one by now"
+
+    other = World([FakeApi(topic, films=[1, 2, 3], lag=0.0)], topic, grace=60)
+    assert other.prober.round() is Outcome.OK
+    other.apis[0].films = []
+    other.prober.round()
+    assert other.rounds() == {"ok": 1, "timeout": 0, "refused": 1, "unreachable": 0}, "it has worked before"
