@@ -170,7 +170,9 @@ def measure(run: Run, settings: TrainerSettings, stores: Stores) -> Evaluated:
         Catalogue.open(run.catalogue),
         Demographics.open(run.demographics),
     )
-    evaluation = evaluate.evaluate(part, recipes, all_models=True, engine=settings.engine(), progress=True)
+    evaluation = evaluate.evaluate(
+        part, recipes, all_models=True, streamed=evaluate.STREAMED_NIGHTLY, engine=settings.engine(), progress=True
+    )
     split = evaluation.split
     later = None
     if evaluation.streaming.moments:

@@ -16,7 +16,7 @@ from services.trainer.run import Evaluated, Extracted, Trained
 
 CANARIES = 5
 CANARY_ITEMS = 10
-_CANDIDATES = 500
+_CANDIDATES = 200
 
 
 def canaries(
@@ -28,7 +28,7 @@ def canaries(
 ) -> list[Canary]:
     """Return canary lists of a model over ``item_ids``, which any replica must reproduce; they include seen films.
 
-    Of up to 500 users who like something those are taken whose best eleven scores lie furthest apart, relative to the
+    Of up to 200 users who like something those are taken whose best eleven scores lie furthest apart, relative to the
     greatest: another machine's rounding cannot change the order of theirs.
     """
     timelines = Timelines(histories, confidence)

@@ -34,7 +34,9 @@ from services.trainer.models.recipe import Recipe
 
 POPULAR, POPULAR_RECENT = "popular", "popular_recent"
 """What every model is measured beside."""
-STREAMED_VIEWERS, STREAMED_LIKES = 500, 12
+STREAMED = (500, 12)
+"""How many viewers are replayed, and how many liked films of each at most."""
+STREAMED_NIGHTLY = (300, 6)
 SEED = 20_261_127
 _HOUR_US = 3_600_000_000
 NIGHTLY: dict[str, int | None] = {"at the next training": None}
@@ -72,6 +74,7 @@ class Evaluation:
     recommenders: dict[str, Recommender] = field(default_factory=dict)
     """The first recipe's models, by its names."""
     fallback: Floats = field(default_factory=lambda: np.empty(0, np.float32))
+    streamed: tuple[int, int] = STREAMED
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,7 @@ def evaluate(
     recipes: Mapping[str, Recipe],
     *,
     all_models: bool = False,
+    streamed: tuple[int, int] = STREAMED,
     engine: Engine = fit_model,
     progress: bool = False,
 ) -> Evaluation:
@@ -178,10 +182,10 @@ def evaluate(
             trained, fallback = models, spare
         for moments, protocol in (
             (_split_moments(part, own, judge), split),
-            (_streaming_moments(part, own, judge, 0), streaming),
+            (_streaming_moments(part, own, judge, 0, streamed), streaming),
         ):
             protocol.add(named, moments, own, spare, progress=progress)
-    return Evaluation(split.result(), streaming.result(), data, trained, fallback)
+    return Evaluation(split.result(), streaming.result(), data, trained, fallback, streamed)
 
 
 def delayed(
@@ -191,7 +195,7 @@ def delayed(
     model = evaluation.recommenders[recipe.default_model]
     result = {"at once": Outcome(evaluation.streaming.moments, {name: evaluation.streaming.models[name]})}
     for delay, microseconds in delays.items():
-        moments = _streaming_moments(part, evaluation.data, recipe, microseconds)
+        moments = _streaming_moments(part, evaluation.data, recipe, microseconds, evaluation.streamed)
         lists = lists_of(model, moments, evaluation.data.item_ids, evaluation.fallback)
         result[delay] = Outcome(moments, {name: measure(lists, moments, evaluation.data)})
     return result
@@ -245,17 +249,19 @@ def _split_moments(part: Part, data: TrainingData, judge: Recipe) -> list[Moment
     return list(at_the_end(early, late, part.test.user_ids, data.item_ids, part.asked_us or part.from_us))
 
 
-def _streaming_moments(part: Part, data: TrainingData, judge: Recipe, delay_us: int | None) -> list[Moment]:
+def _streaming_moments(
+    part: Part, data: TrainingData, judge: Recipe, delay_us: int | None, streamed: tuple[int, int] = STREAMED
+) -> list[Moment]:
     if part.whole is None:
         return []
     whole = Timelines(part.whole, data.confidence, judge.confidence)
     liking = [user for user in range(len(part.whole.user_ids)) if len(whole.likes(user, part.from_us))]
     random = np.random.default_rng(SEED)
-    chosen = sorted(random.permutation(liking)[:STREAMED_VIEWERS].tolist())
+    chosen = sorted(random.permutation(liking)[: streamed[0]].tolist())
     return list(
         before_each_like(
             whole, data.item_ids, chosen, part.from_us, 1 << 63,
-            per_user=STREAMED_LIKES, random=random, delay_us=delay_us,
+            per_user=streamed[1], random=random, delay_us=delay_us,
         )
     )  # fmt: skip
 
