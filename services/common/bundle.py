@@ -19,6 +19,8 @@ from services.contracts.bundle import (
     FORMAT_1_FILES,
     MANIFEST_FILE,
     MODELS_FOLDER,
+    REPORT_HTML,
+    REPORT_MARKDOWN,
     SHARED_ARRAYS,
     FileDigest,
     Manifest,
@@ -92,6 +94,12 @@ def write_bundle(
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return target
+
+
+def reports_in(folder: Path) -> dict[str, str]:
+    """Return the texts of the report's files in a folder, by file name; those that are there."""
+    paths = (folder / name for name in (REPORT_HTML, REPORT_MARKDOWN))
+    return {path.name: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
 
 
 def open_bundle(path: Path) -> Bundle:

@@ -45,6 +45,27 @@ def connect_when_up(dsn: SecretStr, timeout_seconds: float | None = 60) -> psyco
     return wait_for("PostgreSQL", lambda: connect(dsn), timeout_seconds=timeout_seconds)
 
 
+@contextmanager
+def advisory_lock(
+    connection: psycopg.Connection[Any], key: int, *, wait_seconds: float | None = None
+) -> Iterator[None]:
+    """Hold the session's advisory lock ``key``; closing the connection releases it.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: another session still holds it after ``wait_seconds``; None: wait for ever.
+    """
+    with connection.transaction():
+        if wait_seconds is not None:
+            connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{wait_seconds}s",))
+        connection.execute("SELECT pg_advisory_lock(%s)", (key,))
+    try:
+        yield
+    finally:
+        if not connection.broken:
+            with connection.transaction():
+                connection.execute("SELECT pg_advisory_unlock(%s)", (key,))
+
+
 class Pool(ConnectionPool[Any]):
     """A connection pool for requests, which fails fast while PostgreSQL is down.
 

@@ -13,6 +13,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 BUNDLE_FORMAT = 2
 MANIFEST_FILE = "manifest.json"
 MODELS_FOLDER = "models"
+REPORT_HTML, REPORT_MARKDOWN = "report.html", "report.md"
+"""The report of the evaluation, for people; a bundle may have none."""
 
 # name -> (dtype, dimensions); n_items, n_users: what the models know; nnz: signals of known users.
 SHARED_ARRAYS: dict[str, tuple[str, int]] = {

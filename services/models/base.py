@@ -1,5 +1,6 @@
 """The protocol of models: they score films from a viewer's whole history at request time."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -114,3 +115,9 @@ class Recommender(Protocol):
 
         Greater is more; a row that the model does not use adds 0. The sum need not be the score.
         """
+
+
+def first_similar(models: Sequence[Recommender], index: int) -> Floats | None:
+    """Return the similarities to the film at ``index`` of the first model that has any."""
+    found = (model.similar(index) for model in models if model.capabilities.finds_similar)
+    return next((near for near in found if near is not None), None)

@@ -17,7 +17,7 @@ from psycopg import Connection
 from pydantic import ValidationError
 
 from services.common import registry
-from services.common.bundle import Arrays, Bundle, open_bundle, write_bundle
+from services.common.bundle import Arrays, Bundle, open_bundle, reports_in, write_bundle
 from services.common.erased import erased_viewers
 from services.common.positive_sql import positive_sql
 from services.common.registry import ModelVersion, Stage
@@ -233,7 +233,7 @@ def publish_bundle(run: Run, settings: TrainerSettings, stores: Stores) -> Publi
     )
     viewers = as_array(erased_viewers(stores.postgres))
     manifest, arrays, models = without_viewers(manifest, arrays, models, viewers)
-    reports = {path.name: path.read_text(encoding="utf-8") for path in sorted(run.folder.glob("report.*"))}
+    reports = reports_in(run.folder)
     path = write_bundle(settings.model_dir, manifest, arrays, models, reports)
     if not np.array_equal(open_bundle(path).arrays["user_ids"], arrays["user_ids"]):
         # An attempt interrupted before registration wrote it with viewers who were erased since.

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from services.common.bundle import Arrays, BundleError
-from services.models.base import Capabilities, Floats, History, Recommender
+from services.models.base import Capabilities, Floats, History, Recommender, first_similar
 from services.models.loader import need
 
 FEWEST_LIKES = (0, 1, 3, 6, 11, 21, 51)
@@ -77,8 +77,7 @@ class Blend:
 
     def similar(self, index: int) -> Floats | None:
         """Return the similarities of the first model that has any."""
-        found = (model.similar(index) for model in self._models if model.capabilities.finds_similar)
-        return next((near for near in found if near is not None), None)
+        return first_similar(self._models, index)
 
     def contributions(self, history: History, index: int) -> Floats | None:
         """Return the models' contributions, each relative to the spread of its scores, weighted as in the score."""

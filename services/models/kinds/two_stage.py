@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from services.common.bundle import Arrays, BundleError
-from services.models.base import Capabilities, Floats, History, Recommender
+from services.models.base import Capabilities, Floats, History, Recommender, first_similar
 from services.models.candidates import candidates
 from services.models.features import WINDOWS, Films, feature_names
 from services.models.kinds.als import Als
@@ -57,8 +57,7 @@ class TwoStage:
 
     def similar(self, index: int) -> Floats | None:
         """Return the similarities of the first model that has any."""
-        found = (model.similar(index) for model in self._models if model.capabilities.finds_similar)
-        return next((near for near in found if near is not None), None)
+        return first_similar(self._models, index)
 
     def contributions(self, history: History, index: int) -> Floats | None:
         """Return those of the first model that explains: what made it propose the film."""

@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg import Connection
 
-from services.common import erased, registry
-from services.common.bundle import BundleError, open_bundle, write_bundle
+from services.common import erased, postgres, registry
+from services.common.bundle import BundleError, open_bundle, reports_in, write_bundle
 from services.common.erased import Where
 from services.common.registry import ModelVersion, Stage
 from services.contracts.bundle import MANIFEST_FILE, Manifest
@@ -118,14 +118,8 @@ def forget(
 @contextmanager
 def bundles_lock(connection: Connection[Any]) -> Iterator[None]:
     """Hold the lock for replacing versions by copies; closing the connection releases it."""
-    with connection.transaction():
-        connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
-    try:
+    with postgres.advisory_lock(connection, _LOCK):
         yield
-    finally:
-        if not connection.broken:
-            with connection.transaction():
-                connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
 
 
 def as_array(viewers: frozenset[UserId]) -> Viewers:
@@ -152,8 +146,7 @@ def clean(model_dir: Path, connection: Connection[Any], version: str, viewers: V
             "parameters": manifest.parameters | {"origin": version},
         }
     )
-    documents = {path.name: path.read_text(encoding="utf-8") for path in sorted(bundle.path.glob("report.*"))}
-    written = open_bundle(write_bundle(model_dir, copy, arrays, models, documents)).manifest
+    written = open_bundle(write_bundle(model_dir, copy, arrays, models, reports_in(bundle.path))).manifest
     registry.replace(connection, version, written)
     shutil.rmtree(bundle.path)
     log.info("replaced %s by %s, which holds no erased viewer", version, written.version)

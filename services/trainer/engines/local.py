@@ -73,7 +73,7 @@ class LocalReplays:
         self._data = data
         self._recipe = recipe
         self._engine = engine
-        self._parts: list[tuple[TrainingData, list[Moment]]] | None = None
+        self._parts: list[tuple[TrainingData, Arrays, list[Moment]]] | None = None
         self._fitted: list[dict[str, Fitted]] = []
 
     def of(self, models: Sequence[str]) -> list[Replay]:
@@ -82,22 +82,21 @@ class LocalReplays:
             self._parts = self._cut()
             self._fitted = [{} for _ in self._parts]
         replays = []
-        for (early, moments), fitted in zip(self._parts, self._fitted, strict=True):
+        for (early, shared, moments), fitted in zip(self._parts, self._fitted, strict=True):
             for name in models:
                 if name not in fitted:
                     fitted.update(fit(early, self._recipe, only=name, engine=self._engine))
-            _, shared = shared_arrays(early, self._recipe.recent_days)
             replays.append(Replay(early, shared, _loaded(self._recipe, fitted, shared), moments))
         return replays
 
-    def _cut(self) -> list[tuple[TrainingData, list[Moment]]]:
+    def _cut(self) -> list[tuple[TrainingData, Arrays, list[Moment]]]:
         data = self._data
         times = data.histories.time_us
         if not len(times):
             return []
         ends = [int(t) for t in np.quantile(times, REPLAYED_FROM)] + [int(times.max()) + 1]
         whole = Timelines(data.histories, data.confidence)
-        parts = []
+        parts: list[tuple[TrainingData, Arrays, list[Moment]]] = []
         for start, end in pairwise(ends):
             early = data.before(start)
             if not len(early.item_ids):
@@ -113,7 +112,8 @@ class LocalReplays:
                 *before_each_like(whole, early.item_ids, users, start, end, per_user=REPLAYED_LIKES, random=random),
             ]
             if moments:
-                parts.append((early, moments))
+                _, shared = shared_arrays(early, self._recipe.recent_days)
+                parts.append((early, shared, moments))
         return parts
 
 

@@ -44,7 +44,7 @@ def engine(settings: SparkSettings, clickhouse_url: SecretStr | None) -> Engine:
         parameters = als.Parameters.model_validate(recipe.parameters)
         source = None if clickhouse_url is None else ClickHouseSource(clickhouse_url, data.confidence)
         items = fit_als(data, parameters, settings=settings, clickhouse=source)
-        used = {"regularization": _regularization(data, parameters), "engine": "spark"}
+        used = {"regularization": als.resolved_regularization(data, parameters), "engine": "spark"}
         return Fitted({"item_factors": items}, parameters.model_dump(mode="json") | used)
 
     return fit
@@ -74,7 +74,7 @@ def fit_als(
     _check(data, parameters)
     users, items = int(np.count_nonzero(has_positive(data))), len(data.item_ids)
     reg_param = mllib_regularization(
-        _regularization(data, parameters), positives=data.positives, users=users, items=items
+        als.resolved_regularization(data, parameters), positives=data.positives, users=users, items=items
     )
     with spark_session(settings) as (session, folder):
         log.info("training on Spark", extra={"master": settings.master, "items": items, "reg_param": reg_param})
@@ -99,11 +99,6 @@ def _check(data: TrainingData, parameters: als.Parameters) -> None:
         raise SparkDataError("MLlib solves exactly, which needs a regularization above 0")
     if max(len(data.user_ids), len(data.item_ids)) > _MOST_POSITIONS:
         raise SparkDataError(f"MLlib numbers viewers and films up to {_MOST_POSITIONS}")
-
-
-def _regularization(data: TrainingData, parameters: als.Parameters) -> float:
-    given = parameters.regularization
-    return als.regularization_for(data.positives) if given is None else given
 
 
 def _ratings(

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from services.models.base import Capabilities, Floats, History, Recommender
+from services.models.base import Floats, Recommender
+from services.models.kinds.popular import Popular
 from services.models.loader import fallback_scores
 from services.trainer.data.catalogue import NO_CATALOGUE, Catalogue
 from services.trainer.data.dataset import TrainingData, training_data
@@ -93,12 +94,15 @@ class Part:
     @property
     def leaked(self) -> int:
         """How many signals of the later part the earlier one has, or are not later than all of it."""
-        pairs = [
-            set(zip(part.user_ids[part.user_index].tolist(), part.item_ids.tolist(), strict=True))
+        users, items = (
+            np.union1d(getattr(self.train, axis), getattr(self.test, axis)) for axis in ("user_ids", "item_ids")
+        )
+        train, test = (
+            np.searchsorted(users, part.user_ids)[part.user_index] * len(items) + np.searchsorted(items, part.item_ids)
             for part in (self.train, self.test)
-        ]
+        )
         early = int(np.count_nonzero(self.test.time_us <= self.train.time_us.max(initial=0)))
-        return max(len(pairs[0] & pairs[1]), early)
+        return max(int(np.count_nonzero(np.isin(test, train))), early)
 
     @property
     def from_us(self) -> int:
@@ -174,8 +178,8 @@ def evaluate(
         named: dict[str, Recommender] = {name: models[recipe.default_model]}
         if recipe is judge:
             named |= {
-                POPULAR: _Constant(counted),
-                POPULAR_RECENT: _Constant(popularity(own, recent_days=judge.recent_days)),
+                POPULAR: Popular(counted),
+                POPULAR_RECENT: Popular(popularity(own, recent_days=judge.recent_days)),
             }
             if all_models:
                 named |= {other: model for other, model in models.items() if other not in named}
@@ -264,21 +268,3 @@ def _streaming_moments(
             per_user=streamed[1], random=random, delay_us=delay_us,
         )
     )  # fmt: skip
-
-
-class _Constant:
-    """The same scores for everyone."""
-
-    capabilities = Capabilities()
-
-    def __init__(self, scores: Floats) -> None:
-        self._scores = scores
-
-    def score(self, history: History) -> Floats | None:
-        return self._scores
-
-    def similar(self, index: int) -> Floats | None:
-        return None
-
-    def contributions(self, history: History, index: int) -> Floats | None:
-        return None

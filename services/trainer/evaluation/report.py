@@ -11,13 +11,13 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from services.contracts.bundle import REPORT_HTML, REPORT_MARKDOWN
 from services.models.kinds.blend import FEWEST_LIKES
 from services.trainer.data.dataset import TrainingData
 from services.trainer.evaluation.comparison import compare
 from services.trainer.evaluation.evaluate import Evaluation, Outcome
 from services.trainer.evaluation.metrics import LENGTHS, K, Measured
 
-MARKDOWN_FILE, HTML_FILE = "report.md", "report.html"
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#1d2129}
 table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums;display:block;overflow-x:auto}
 td,th{padding:.25rem .75rem;border-bottom:1px solid #d8dce3;text-align:right}
@@ -218,4 +218,4 @@ def _svg(figure: Figure) -> str:
 
 def documents(made: Report) -> dict[str, str]:
     """Return the report's files by name, as they lie in the bundle's folder."""
-    return {MARKDOWN_FILE: made.markdown(), HTML_FILE: made.html()}
+    return {REPORT_MARKDOWN: made.markdown(), REPORT_HTML: made.html()}

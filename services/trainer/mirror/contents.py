@@ -17,14 +17,12 @@ import numpy as np
 
 from services.common.bundle import Bundle
 from services.common.kinds import UnknownKindError
-from services.contracts.bundle import FORMAT_1_FILES, MODELS_FOLDER, Manifest
+from services.contracts.bundle import FORMAT_1_FILES, MODELS_FOLDER, REPORT_HTML, REPORT_MARKDOWN, Manifest
 from services.trainer.models.base import kind_of
 
 BUNDLE_VERSION = "bundle_version"
 """The tag that names our version, of a run and of a model version in MLflow."""
 MANIFEST_WITHOUT_CANARIES = "manifest.json"
-REPORTS = ("report.html", "report.md")
-"""Files of a bundle that people read; a bundle may have none."""
 ABOUT_FILMS = ("item_ids", "item_genres", "popularity", "popularity_recent")
 """The shared arrays with no row of a viewer; any other is withheld, also one that the contract gets later."""
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_\-. :/]")
@@ -88,7 +86,7 @@ def _without_canaries(manifest: Manifest) -> Manifest:
 
 
 def _files(bundle: Bundle) -> Iterator[tuple[Path, str | None]]:
-    yield from ((bundle.path / name, None) for name in REPORTS if (bundle.path / name).is_file())
+    yield from ((bundle.path / name, None) for name in (REPORT_HTML, REPORT_MARKDOWN) if (bundle.path / name).is_file())
     yield from ((bundle.path / f"{name}.npy", None) for name in ABOUT_FILMS)
     moved = FORMAT_1_FILES if bundle.manifest.format == 1 else {}
     for model in bundle.models:

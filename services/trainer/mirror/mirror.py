@@ -10,6 +10,7 @@ from typing import Any
 
 from psycopg import Connection
 
+from services.common import postgres
 from services.common.bundle import open_bundle
 from services.common.registry import ModelVersion, Stage
 from services.trainer.mirror.contents import contents
@@ -87,15 +88,8 @@ def mirror_lock(connection: Connection[Any]) -> Iterator[None]:
     Raises:
         psycopg.errors.LockNotAvailable: someone else still mirrors.
     """
-    with connection.transaction():
-        connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{_LOCK_SECONDS}s",))
-        connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
-    try:
+    with postgres.advisory_lock(connection, _LOCK, wait_seconds=_LOCK_SECONDS):
         yield
-    finally:
-        if not connection.broken:
-            with connection.transaction():
-                connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
 
 
 def _age(row: ModelVersion) -> tuple[Any, str]:

@@ -5,9 +5,10 @@ from math import log2
 import numpy as np
 import pytest
 
+from services.models.kinds.popular import Popular
 from services.trainer.data.dataset import training_data
 from services.trainer.data.signals import Signals, pivot
-from services.trainer.evaluation.evaluate import Part, _Constant, _streaming_moments, evaluate
+from services.trainer.evaluation.evaluate import Part, _streaming_moments, evaluate
 from services.trainer.evaluation.lists import LENGTH, lists_of
 from services.trainer.models.recipe import Recipe
 
@@ -96,6 +97,6 @@ def test_equal_recipes_are_trained_once() -> None:
 def test_lists_leave_out_what_was_seen_and_end_where_films_do() -> None:
     given = part(likes((1, 1, 1), (1, 2, 2), (2, 3, 1)), likes((1, 3, 3)))
     moments = evaluate(given, {"als": SMALL}).split.moments
-    lists = lists_of(_Constant(np.array([3, 2, 1], np.float32)), moments, np.array([1, 2, 3]), np.zeros(3, np.float32))
+    lists = lists_of(Popular(np.array([3, 2, 1], np.float32)), moments, np.array([1, 2, 3]), np.zeros(3, np.float32))
     assert lists.item_ids.tolist() == [[3] + [0] * (LENGTH - 1)]
     assert lists.fell_back.tolist() == [False]

@@ -8,6 +8,7 @@ from fastapi import Path as ApiPath
 from fastapi.responses import HTMLResponse
 
 from services.common.bundle import BundleError
+from services.contracts.bundle import REPORT_HTML, REPORT_MARKDOWN
 from services.contracts.rest import ModelInfo, Reloaded
 from services.inference.history.topic_reader import ReplayError
 from services.inference.http.dependencies import AdminOnly, ServicesDep
@@ -53,7 +54,7 @@ async def report(
     ] = "html",
 ) -> Response:
     """How a version's models were measured before it was published, with intervals."""
-    name, media_type = ("report.html", "text/html") if format == "html" else ("report.md", "text/markdown")
+    name, media_type = (REPORT_HTML, "text/html") if format == "html" else (REPORT_MARKDOWN, "text/markdown")
     text = await services.admin.run(services.store.document, version, name)
     if text is None:
         raise ProblemError(HTTPStatus.NOT_FOUND, f"There is no report of a version {version}.")

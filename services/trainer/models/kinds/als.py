@@ -38,15 +38,19 @@ def regularization_for(positives: int) -> float:
     return float(1.85 * max(positives, 1) ** 0.25)
 
 
+def resolved_regularization(data: TrainingData, parameters: Parameters) -> float:
+    """Return the given regularization, or else the one for the data."""
+    given = parameters.regularization
+    return regularization_for(data.positives) if given is None else given
+
+
 def fit(data: TrainingData, parameters: Parameters, replays: Replays, *, progress: bool) -> Fitted:
     """Fit with conjugate gradient on the signed weights; deterministic, whatever the number of threads.
 
     A negative weight means "not liked" with the confidence of its size (see implicit's `fit`);
     RecTools hands weights through as they are.
     """
-    regularization = parameters.regularization
-    if regularization is None:
-        regularization = regularization_for(data.positives)
+    regularization = resolved_regularization(data, parameters)
     model = ImplicitALSWrapperModel(
         AlternatingLeastSquares(  # type: ignore[no-untyped-call]
             factors=parameters.factors,
